@@ -1,0 +1,116 @@
+"""What the comparisons share: labels, time and memory of a call, accuracies, and a table with ratios.
+
+In: a category folder with labels.json; functions to be measured. Out: numbers in degrees, seconds and MiB.
+Frames: a label is obj_T_world of one capture.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from uop3d_core.geometry import Array
+from uop3d_core.types import Sim3
+
+T = TypeVar("T")
+THRESHOLDS_DEG = (30, 15, 10)
+
+
+def read_labels(path: Path) -> dict[str, Sim3]:
+    """True obj_T_world by capture name, from the `instances` of a labels.json.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not in this form.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no labels there; a comparison needs the true frames")
+    try:
+        instances = json.loads(path.read_text(encoding="utf-8"))["instances"]
+        return {name: Sim3.from_matrix(np.array(entry["canonical_T_world"])) for name, entry in instances.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected instances.<capture>.canonical_T_world, a 4x4 similarity ({error})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one call took.
+
+    Attributes:
+        wall_s: seconds on the clock.
+        cpu_s: seconds of all threads together, which other work on the machine changes less.
+        memory_mib: highest resident memory during the call, less that before it; NaN where the system does not tell.
+    """
+
+    wall_s: float
+    cpu_s: float
+    memory_mib: float
+
+
+def measured(call: Callable[[], T]) -> tuple[T, Cost]:
+    """Call and say what it took."""
+    before = _resident_mib("VmRSS")
+    _forget_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return result, Cost(wall, cpu, _resident_mib("VmHWM") - before)
+
+
+def _forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def _resident_mib(field: str) -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":"))
+
+
+def mean_cost(costs: list[Cost]) -> dict[str, float]:
+    """Mean seconds and highest memory of several calls."""
+    return {
+        "wall_s": float(np.mean([cost.wall_s for cost in costs])),
+        "cpu_s": float(np.mean([cost.cpu_s for cost in costs])),
+        "memory_mib": float(np.max([cost.memory_mib for cost in costs])),
+    }
+
+
+def accuracy(errors_deg: Array) -> dict[str, float]:
+    """Shares below 30, 15 and 10 degrees in per cent, and the median in degrees."""
+    shares = {f"acc{limit}": 100 * float(np.mean(errors_deg < limit)) for limit in THRESHOLDS_DEG}
+    return {**shares, "median_deg": float(np.median(errors_deg))}
+
+
+def table(rows: dict[str, dict[str, float]], reference: str) -> str:
+    """Aligned text: one line per method, then per other method the ratio of its numbers to the reference's."""
+    others = [name for name in rows if name != reference]
+    ratios = {f"{name} / {reference}": _ratios(rows[name], rows[reference]) for name in others}
+    lines = [["", *rows[reference]]]
+    lines += [[name, *(f"{value:.4g}" for value in row.values())] for name, row in rows.items()]
+    lines += [[name, *(f"{value:.3f}" for value in row.values())] for name, row in ratios.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _ratios(row: dict[str, float], reference: dict[str, float]) -> dict[str, float]:
+    return {key: row[key] / value if value else float("nan") for key, value in reference.items()}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write results for later comparison."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Surfaces to one common frame: pairwise similarities, a joint solution, a fused template."""

@@ -1,0 +1,1 @@
+"""From files to captures: each source of frames, cameras and masks in a module of its own."""

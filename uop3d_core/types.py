@@ -1,0 +1,393 @@
+"""The nouns of uop3d: frozen dataclasses that every stage takes and gives.
+
+What: one immutable type per box of the data flow, with shapes, units and frames on every field, checked on construction.
+In / out: numpy arrays only; images are uint8 RGB, masks bool, rigid transforms (4, 4) float64.
+Frames: ``cam`` is the OpenCV optical frame, ``world`` the arbitrary gauge of one capture, ``obj`` the canonical frame
+of the category (x front, y left, z up; unit = bounding-box diagonal of the template). ``a_T_b`` maps b to a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+ImageSource = Array | Callable[[], Array]
+"""Pixels, or a function without arguments that reads them (so that a capture need not fit in memory)."""
+
+
+def _finite(value: Any, shape: tuple[int | None, ...], what: str, dtype: Any = np.float64) -> Array:
+    """Return `value` as a finite read-only array of `shape` (None = any length); raise ValueError naming `what`."""
+    array = np.array(value, dtype=dtype)
+    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
+        raise ValueError(f"{what} has shape {array.shape}, expected {tuple('any' if n is None else n for n in shape)}")
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(f"{what} contains NaN or infinite values")
+    array.setflags(write=False)
+    return array
+
+
+def _rotation(value: Any, what: str) -> Array:
+    R = _finite(value, (3, 3), what)
+    if np.abs(R @ R.T - np.eye(3)).max() > 1e-4 or np.linalg.det(R) < 0:
+        raise ValueError(f"{what} is not a rotation matrix (orthonormal, determinant +1)")
+    return R
+
+
+def _rigid(value: Any, what: str) -> Array:
+    T = _finite(value, (4, 4), what)
+    if not np.allclose(T[3], [0, 0, 0, 1]):
+        raise ValueError(f"{what} has last row {T[3].tolist()}, expected [0, 0, 0, 1]")
+    _rotation(T[:3, :3], f"the rotation part of {what}")
+    return T
+
+
+@dataclass(frozen=True, eq=False)
+class Sim3:
+    """Similarity transform x -> scale * R @ x + t.
+
+    Attributes:
+        scale: positive factor.
+        R: (3, 3) rotation.
+        t: (3,) translation, in the unit of the target frame.
+    """
+
+    scale: float
+    R: Array
+    t: Array
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"Sim3.scale must be positive and finite, got {self.scale}")
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "R", _rotation(self.R, "Sim3.R"))
+        object.__setattr__(self, "t", _finite(self.t, (3,), "Sim3.t"))
+
+    @classmethod
+    def identity(cls) -> Sim3:
+        """The transform that changes nothing."""
+        return cls(1.0, np.eye(3), np.zeros(3))
+
+    @classmethod
+    def from_matrix(cls, matrix: Array) -> Sim3:
+        """Read a (4, 4) similarity matrix.
+
+        Raises:
+            ValueError: if the upper left block is not a positive multiple of a rotation.
+        """
+        matrix = _finite(matrix, (4, 4), "similarity matrix")
+        det = float(np.linalg.det(matrix[:3, :3]))
+        if det <= 0:
+            raise ValueError(f"similarity matrix has determinant {det:.3g}: it mirrors or collapses space")
+        scale = det ** (1 / 3)
+        return cls(scale, matrix[:3, :3] / scale, matrix[:3, 3])
+
+    @property
+    def matrix(self) -> Array:
+        """The (4, 4) matrix."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.scale * self.R
+        matrix[:3, 3] = self.t
+        return matrix
+
+    def inverse(self) -> Sim3:
+        """The transform back: ``T.inverse() @ T`` is the identity."""
+        return Sim3(1 / self.scale, self.R.T, -self.R.T @ self.t / self.scale)
+
+    def __matmul__(self, other: Sim3) -> Sim3:
+        """Composition: ``(a_T_b @ b_T_c)`` maps c to a."""
+        return Sim3(self.scale * other.scale, self.R @ other.R, self.scale * self.R @ other.t + self.t)
+
+    def apply(self, points: Array) -> Array:
+        """Map (..., 3) points."""
+        return self.scale * points @ self.R.T + self.t
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Pinhole camera.
+
+    Attributes:
+        K: (3, 3) intrinsics in pixels; integer coordinates are pixel centres.
+        width: image width in pixels.
+        height: image height in pixels.
+    """
+
+    K: Array
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        K = _finite(self.K, (3, 3), "Camera.K")
+        if K[0, 0] <= 0 or K[1, 1] <= 0 or not np.allclose(K[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
+            raise ValueError(f"Camera.K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focals:\n{K}")
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"Camera size must be positive, got {self.width} x {self.height}")
+        object.__setattr__(self, "K", K)
+        object.__setattr__(self, "width", int(self.width))
+        object.__setattr__(self, "height", int(self.height))
+
+
+def _read(source: ImageSource) -> Array:
+    return source() if callable(source) else source
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image with its camera; the pixels may stay on disk until they are asked for.
+
+    Attributes:
+        name: unique within its capture.
+        camera: intrinsics of this image.
+        image_source: (H, W, 3) uint8 RGB pixels or a function that reads them.
+        cam_T_world: (4, 4) rigid transform, or None where unknown (a live image).
+        mask_source: (H, W) bool object mask or a function that reads it, or None.
+    """
+
+    name: str
+    camera: Camera
+    image_source: ImageSource
+    cam_T_world: Array | None = None
+    mask_source: ImageSource | None = None
+
+    def __post_init__(self) -> None:
+        if self.cam_T_world is not None:
+            object.__setattr__(self, "cam_T_world", _rigid(self.cam_T_world, f"cam_T_world of frame {self.name}"))
+
+    def _sized(self, pixels: Array, what: str) -> Array:
+        if pixels.shape[:2] != (self.camera.height, self.camera.width):
+            raise ValueError(
+                f"{what} of frame {self.name} is {pixels.shape[1]} x {pixels.shape[0]} pixels, but its camera says "
+                f"{self.camera.width} x {self.camera.height}: correct w and h (and the focal length) or the file"
+            )
+        return pixels
+
+    @property
+    def image(self) -> Array:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            ValueError: the pixels do not fit the camera or are not uint8 RGB.
+        """
+        image = _read(self.image_source)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image of frame {self.name} must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        return self._sized(image, "image")
+
+    @property
+    def mask(self) -> Array:
+        """(H, W) bool, True on the object.
+
+        Raises:
+            ValueError: there is no mask, or it does not fit the camera.
+        """
+        if self.mask_source is None:
+            raise ValueError(f"frame {self.name} has no mask")
+        mask = _read(self.mask_source)
+        if mask.dtype != np.bool_ or mask.ndim != 2:
+            raise ValueError(f"mask of frame {self.name} must be bool (H, W), got {mask.dtype} {mask.shape}")
+        return self._sized(mask, "mask")
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """One object-centric video: frames with cameras and masks in one world frame.
+
+    Attributes:
+        name: unique within the category.
+        frames: at least two frames with cam_T_world and mask.
+        points: (N, 3) surface points in the world frame, or None.
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+    points: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", tuple(self.frames))
+        if len(self.frames) < 2:
+            raise ValueError(
+                f"capture {self.name} has {len(self.frames)} frame(s): at least 2 are needed, 20 or more work well"
+            )
+        for frame in self.frames:
+            if frame.cam_T_world is None:
+                raise ValueError(f"frame {frame.name} of capture {self.name} has no camera pose")
+        if self.points is not None:
+            object.__setattr__(self, "points", _finite(self.points, (None, 3), f"points of capture {self.name}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Triangle mesh.
+
+    Attributes:
+        vertices: (V, 3) float64.
+        faces: (F, 3) int64, counter-clockwise seen from outside.
+    """
+
+    vertices: Array
+    faces: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vertices", _finite(self.vertices, (None, 3), "Mesh.vertices"))
+        object.__setattr__(self, "faces", _finite(self.faces, (None, 3), "Mesh.faces", np.int64))
+        if len(self.faces) == 0 or self.faces.min() < 0 or self.faces.max() >= len(self.vertices):
+            raise ValueError(f"Mesh.faces must index the {len(self.vertices)} vertices and be at least one triangle")
+
+    def transformed(self, a_T_mesh: Sim3) -> Mesh:
+        """The same mesh in frame a."""
+        return Mesh(a_T_mesh.apply(self.vertices), self.faces)
+
+    @property
+    def diameter(self) -> float:
+        """Diagonal of the axis-aligned bounding box, in mesh units."""
+        return float(np.linalg.norm(np.ptp(self.vertices, axis=0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What alignment needs to know of one capture: a coarse closed mesh with the looks of every vertex.
+
+    Attributes:
+        name: the capture's name.
+        mesh: V vertices, world frame.
+        features: (V, K, C) float16, L2-normalised rows; row k of vertex v is valid where `valid[v, k]`.
+        valid: (V, K) bool.
+        visible_views: (V,) int, in how many frames the vertex was seen.
+        up: (3,) unit vector in the world frame, the mean direction of the images' up.
+    """
+
+    name: str
+    mesh: Mesh
+    features: Array
+    valid: Array
+    visible_views: Array
+    up: Array
+
+    def __post_init__(self) -> None:
+        V = len(self.mesh.vertices)
+        object.__setattr__(self, "features", _finite(self.features, (V, None, None), "Surface.features", np.float16))
+        object.__setattr__(self, "valid", _finite(self.valid, self.features.shape[:2], "Surface.valid", np.bool_))
+        object.__setattr__(self, "visible_views", _finite(self.visible_views, (V,), "visible_views", np.int64))
+        object.__setattr__(self, "up", _finite(self.up, (3,), "Surface.up"))
+
+
+@dataclass(frozen=True, eq=False)
+class PairAlignment:
+    """The k best distinct similarity transforms between two captures, best first.
+
+    Attributes:
+        a, b: names of the captures.
+        a_T_b: k transforms, world of b to world of a.
+        scores: (k,) higher is better, at most 0 (minus the weighted mean distance in units of the diameter).
+        geometry: (k,) mean symmetric surface distance in units of the diameter.
+        appearance: (k,) mean distance between appearance matches in units of the diameter.
+    """
+
+    a: str
+    b: str
+    a_T_b: tuple[Sim3, ...]
+    scores: Array
+    geometry: Array
+    appearance: Array
+
+    def __post_init__(self) -> None:
+        k = len(self.a_T_b)
+        if k == 0:
+            raise ValueError(f"pair {self.a}, {self.b} has no alignment mode")
+        for name in ("scores", "geometry", "appearance"):
+            object.__setattr__(self, name, _finite(getattr(self, name), (k,), f"PairAlignment.{name}"))
+
+
+@dataclass(frozen=True, eq=False)
+class CaptureAlignment:
+    """Where one capture lies in the category's frame.
+
+    Attributes:
+        obj_T_world: similarity from the capture's world to obj.
+        score: agreement with the other captures in [0, 1], higher is better.
+        accepted: whether the capture takes part in template and training.
+        reason: why it was rejected, or "".
+    """
+
+    obj_T_world: Sim3
+    score: float
+    accepted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """All captures of a category in one frame.
+
+    Attributes:
+        category: name of the category.
+        reference: name of the capture that agrees best with all others (the medoid).
+        captures: one entry per capture.
+    """
+
+    category: str
+    reference: str
+    captures: dict[str, CaptureAlignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The category's shape in the obj frame: origin = centre and unit = diagonal of its bounding box.
+
+    Attributes:
+        category: name of the category.
+        mesh: closed mesh, obj frame.
+    """
+
+    category: str
+    mesh: Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A box around one object in an image.
+
+    Attributes:
+        bbox_xyxy: (4,) left, top, right, bottom in pixels (pixel centres at integers; may leave the image).
+        label: category, or "" where unknown.
+        score: detector score in [0, 1].
+        mask: (H, W) bool, or None.
+    """
+
+    bbox_xyxy: Array
+    label: str = ""
+    score: float = 1.0
+    mask: Array | None = None
+
+    def __post_init__(self) -> None:
+        box = _finite(self.bbox_xyxy, (4,), "bbox_xyxy")
+        if not (box[2] > box[0] and box[3] > box[1]):
+            raise ValueError(f"bbox_xyxy must be left, top, right, bottom with positive size, got {box.tolist()}")
+        object.__setattr__(self, "bbox_xyxy", box)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """Pose of one object in one image.
+
+    Attributes:
+        detection: the box it was estimated from.
+        cam_T_obj: (4, 4) rigid transform; translation in object units (multiply by `scale` for metres).
+        score: in [0, 1], higher is better; 0 where no pose was found.
+        scale: metres per object unit; NaN where unknown, as from one image without more knowledge.
+        found: False where the image did not give enough correspondences (cam_T_obj is then the identity).
+    """
+
+    detection: Detection
+    cam_T_obj: Array
+    score: float
+    scale: float = field(default=float("nan"))
+    found: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cam_T_obj", _rigid(self.cam_T_obj, "cam_T_obj"))
