@@ -1,9 +1,10 @@
-"""Pairwise alignment, ours against the published one, on the same meshes and views and in one run.
+"""Alignment of captures, ours against the published one, on the same meshes and views and in one run.
 
 In: a category folder of captures with labels.json. Out: accuracy against the labels, seconds per pair, peak memory.
 The published method gets the backbone's features as they are and, in a second line, ours (whitened principal
-components). The error of a pair (a, b) is the angle between the estimated and the true rotation of a_T_b; `up` is the
-angle between the true up of a and that of b brought over, which says more where azimuth cannot be seen.
+components); `uop3d joint` is what all pairs together say. The error of a pair (a, b) is the angle between the estimated
+and the true rotation of a_T_b; `up` is the angle between the true up of a and that of b brought over, which says more
+where azimuth cannot be seen. Times of ours contain a pair's share of what is done once per capture or category.
 
     python benchmarks/alignment.py CAPTURES --backbone hog --seeds 0 1 2 --json runs/alignment.json
 """
@@ -14,27 +15,31 @@ import argparse
 import hashlib
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import accuracy, mean_cost, measured, read_labels, table, write_json
-from reference.alignment import ReferenceSettings, feature_distances
+from measure import Cost, accuracy, mean_cost, measured, read_labels, table, write_json
+from reference.alignment import ReferenceSettings
 from reference.alignment import align_pair as published_align_pair
 
-from uop3d_core.alignment.pairwise import align_pair
+from uop3d_core.alignment.joint import joint_alignment
+from uop3d_core.alignment.pairwise import align_pair, prepare
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import read_captures
-from uop3d_core.config import AlignmentSettings, SurfaceSettings, parse_settings
+from uop3d_core.config import JointSettings, PairSettings, SurfaceSettings, parse_settings
 from uop3d_core.geometry import Array, rotation_error
 from uop3d_core.surface import FeatureBasis, build_surface, coarse_mesh, fit_basis
 from uop3d_core.types import Capture, Mesh, PairAlignment, Sim3, Surface
 
-PUBLISHED, PUBLISHED_OURS, OURS = "published", "published, our features", "uop3d"
-Aligner = Callable[[Surface, Surface, np.random.Generator], PairAlignment]
+PUBLISHED, PUBLISHED_OURS, OURS, JOINT = "published", "published, our features", "uop3d pair", "uop3d joint"
+Pair = tuple[str, str]
+Aligner = Callable[[str, str, np.random.Generator], PairAlignment]
 
 
 def main() -> None:
@@ -44,19 +49,19 @@ def main() -> None:
     captures = [with_views(capture, args.views) for capture in read_captures(args.captures, args.only)]
     backbone = load_backbone(args.backbone)
     raw, ours = build_surfaces(captures, backbone, args.surface, args.cache)
-    methods = _methods(args, raw, ours)
-    seeds: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
+    seeds: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for seed in args.seeds:
-        for name, result in compare(methods, labels, seed).items():
+        results = compare(raw, ours, labels, args, seed)
+        for name, result in results.items():
             seeds[name].append(result)
-        summaries = {name: results[-1]["summary"] for name, results in seeds.items()}
+        summaries = {name: result["summary"] for name, result in results.items()}
         print(f"seed {seed}, {torch.get_num_threads()} threads\n{table(summaries, PUBLISHED)}\n", flush=True)
     means = {name: _mean([result["summary"] for result in results]) for name, results in seeds.items()}
     pairs = len(ours) * (len(ours) - 1)
     print(f"mean of {len(args.seeds)} seed(s), {len(ours)} captures, {pairs} ordered pairs\n{table(means, PUBLISHED)}")
     if args.json:
         about = {"backbone": backbone.fingerprint, "threads": torch.get_num_threads(), "captures": list(raw)}
-        about |= {"surface": args.surface.model_dump(), "alignment": args.alignment.model_dump()}
+        about |= {"surface": args.surface.model_dump(), "pair": args.pair.model_dump()}
         write_json(args.json, {**about, "seeds": args.seeds, "mean": means, "runs": seeds})
 
 
@@ -72,7 +77,10 @@ def _arguments() -> argparse.Namespace:
         "--views", type=_json_file, default={}, help="JSON file: names of the frames to use, by capture"
     )
     parser.add_argument("--surface", type=_settings(SurfaceSettings), default="{}", help="JSON of surface settings")
-    parser.add_argument("--alignment", type=_settings(AlignmentSettings), default="{}", help="likewise, of alignment")
+    parser.add_argument(
+        "--pair", type=_settings(PairSettings), default="{}", help="likewise, of our pairwise alignment"
+    )
+    parser.add_argument("--joint", type=_settings(JointSettings), default="{}", help="likewise, of our joint alignment")
     parser.add_argument("--refinement-steps", type=int, default=0, help="of the published method (0 or 20)")
     parser.add_argument("--cache", type=Path, help="keep surfaces here; delete it when code of uop3d_core changed")
     return parser.parse_args()
@@ -90,7 +98,7 @@ def _settings(cls: type[Any]) -> Callable[[str], Any]:
 def with_views(capture: Capture, views: dict[str, list[str]]) -> Capture:
     """The capture with only the frames listed for it; all if nothing is listed."""
     names = views.get(capture.name)
-    return replace(capture, frames=[frame for frame in capture.frames if names is None or frame.name in names])
+    return replace(capture, frames=tuple(f for f in capture.frames if names is None or f.name in names))
 
 
 def build_surfaces(
@@ -123,7 +131,11 @@ def _applied(basis: FeatureBasis, surface: Surface) -> Array:
 
 
 def _key(capture: Capture, backbone: FeatureBackbone, settings: SurfaceSettings) -> str:
-    parts = [backbone.fingerprint, settings.model_dump_json(), *(frame.name for frame in capture.frames)]
+    parts = [
+        backbone.fingerprint,
+        settings.model_dump_json(exclude={"components"}),
+        *(frame.name for frame in capture.frames),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
@@ -139,40 +151,55 @@ def _load(name: str, path: Path) -> Surface:
         return Surface(name, mesh, file["features"], file["valid"], file["visible_views"], file["up"])
 
 
-def _methods(
-    args: argparse.Namespace, raw: dict[str, Surface], ours: dict[str, Surface]
-) -> dict[str, tuple[dict[str, Surface], Aligner]]:
-    """Every method with its surfaces."""
-    reference = ReferenceSettings(refinement_steps=args.refinement_steps)
-
-    def published(a: Surface, b: Surface, rng: np.random.Generator) -> PairAlignment:
-        return published_align_pair(a, b, reference, rng, feature_distances(a, b))
-
-    def proposed(a: Surface, b: Surface, rng: np.random.Generator) -> PairAlignment:
-        return align_pair(a, b, args.alignment)
-
-    return {PUBLISHED: (raw, published), PUBLISHED_OURS: (ours, published), OURS: (ours, proposed)}
-
-
 def compare(
-    methods: dict[str, tuple[dict[str, Surface], Aligner]], labels: dict[str, Sim3], seed: int
+    raw: dict[str, Surface], ours: dict[str, Surface], labels: dict[str, Sim3], args: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Run all methods on all ordered pairs, pair by pair, so that a busy machine slows all of them alike.
 
     Returns:
         per method: summary (means), and errors_deg, up_errors_deg and pairs in the same order.
     """
-    names = list(next(iter(methods.values()))[0])
-    pairs = list(itertools.permutations(names, 2))
-    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in methods}
-    costs: dict[str, list[Any]] = {name: [] for name in methods}
-    for number, (a, b) in enumerate(pairs):
-        for name, (surfaces, align) in methods.items():
-            rng = np.random.default_rng([seed, number])
-            result, cost = measured(lambda: align(surfaces[a], surfaces[b], rng))  # noqa: B023
-            errors[name].append(pair_errors_deg(result.a_T_b[0], labels[a], labels[b]))
-            costs[name].append(cost)
-    return {name: _result(np.array(errors[name]), mean_cost(costs[name]), pairs) for name in methods}
+    prepared, preparation = measured(lambda: {name: prepare(surface, args.pair) for name, surface in ours.items()})
+    reference = ReferenceSettings(refinement_steps=args.refinement_steps)
+    methods: dict[str, Aligner] = {
+        PUBLISHED: lambda a, b, rng: published_align_pair(raw[a], raw[b], reference, rng),
+        PUBLISHED_OURS: lambda a, b, rng: published_align_pair(ours[a], ours[b], reference, rng),
+        OURS: lambda a, b, rng: align_pair(prepared[a], prepared[b], args.pair, rng),
+    }
+    found, costs = _run(methods, list(itertools.permutations(raw, 2)), seed)
+    costs[OURS] = _with_share(costs[OURS], preparation)
+    once = [pair for pair in found[OURS] if pair[0] < pair[1]]
+    units = {name: surface.unit_T_world for name, surface in prepared.items()}
+    joint, joining = measured(lambda: joint_alignment("", [found[OURS][pair] for pair in once], units, args.joint))
+    obj_T = {name: entry.obj_T_world for name, entry in joint.captures.items()}
+    results = {
+        name: _result({pair: alignment.a_T_b[0] for pair, alignment in pairs.items()}, costs[name], labels)
+        for name, pairs in found.items()
+    }
+    together = {(a, b): obj_T[a].inverse() @ obj_T[b] for a, b in found[OURS] if a in obj_T and b in obj_T}
+    results[JOINT] = _result(together, _with_share({pair: costs[OURS][pair] for pair in once}, joining), labels)
+    return results
+
+
+def _run(
+    methods: dict[str, Aligner], pairs: list[Pair], seed: int
+) -> tuple[dict[str, dict[Pair, PairAlignment]], dict[str, dict[Pair, Cost]]]:
+    """Alignments and costs by method and pair; every method draws from its own generator of the same seed."""
+    found: dict[str, dict[Pair, PairAlignment]] = defaultdict(dict)
+    costs: dict[str, dict[Pair, Cost]] = defaultdict(dict)
+    for number, pair in enumerate(pairs):
+        for name, align in methods.items():
+            call = partial(align, *pair, np.random.default_rng([seed, number]))
+            found[name][pair], costs[name][pair] = measured(call)
+    return found, costs
+
+
+def _with_share(costs: dict[Pair, Cost], shared: Cost) -> dict[Pair, Cost]:
+    """Costs with an equal share of what was done once for all of them."""
+    return {
+        pair: Cost(cost.wall_s + shared.wall_s / len(costs), cost.cpu_s + shared.cpu_s / len(costs), cost.memory_mib)
+        for pair, cost in costs.items()
+    }
 
 
 def pair_errors_deg(a_T_b: Sim3, obj_T_a: Sim3, obj_T_b: Sim3) -> tuple[float, float]:
@@ -185,10 +212,11 @@ def _clip(cosine: float) -> float:
     return float(np.clip(cosine, -1, 1))
 
 
-def _result(errors_deg: Array, cost: dict[str, float], pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    full, up = errors_deg.T
-    summary = {**accuracy(full), "up_acc10": accuracy(up)["acc10"], "up_median_deg": float(np.median(up)), **cost}
-    return {"summary": summary, "errors_deg": full.tolist(), "up_errors_deg": up.tolist(), "pairs": pairs}
+def _result(a_T_b: dict[Pair, Sim3], costs: dict[Pair, Cost], labels: dict[str, Sim3]) -> dict[str, Any]:
+    full, up = np.array([pair_errors_deg(T, labels[a], labels[b]) for (a, b), T in a_T_b.items()]).T
+    summary = {**accuracy(full), "up_acc10": accuracy(up)["acc10"], "up_median_deg": float(np.median(up))}
+    summary |= mean_cost(list(costs.values()))
+    return {"summary": summary, "errors_deg": full.tolist(), "up_errors_deg": up.tolist(), "pairs": list(a_T_b)}
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -42,6 +42,82 @@ class PairSettings(Settings):
     field_resolution: int = Field(40, ge=16, le=128, description="lattice points of the signed distance fields")
 
 
+class JointSettings(Settings):
+    """One frame for all captures."""
+
+    robust_angle_deg: float = Field(15.0, gt=0, le=90, description="disagreement at which an edge loses its say")
+    truncate_deg: float = Field(45.0, gt=0, le=180, description="larger disagreements all count the same")
+    mode_penalty: float = Field(5.0, ge=0, description="cost of a worse mode, per diameter of score difference")
+    rounds: int = Field(20, ge=1, le=1000, description="averaging rounds per start")
+    min_agreement: float = Field(0.4, ge=0, le=1, description="captures that agree less with the others are rejected")
+
+
+class TemplateSettings(Settings):
+    """The category's shape."""
+
+    vertices: int = Field(700, ge=50, le=5000, description="about how many vertices the template has")
+    resolution: int = Field(72, ge=24, le=176, description="lattice points along the template's longest side")
+
+
+class TrainSettings(Settings):
+    """Dense image-to-template correspondence model."""
+
+    cells: int = Field(24, ge=8, le=128, description="feature cells along the side of a crop")
+    margin: float = Field(1.25, ge=1, le=3, description="side of a crop over the longer side of the object's box")
+    variants: int = Field(6, ge=1, le=200, description="augmented crops made of every frame, and cached")
+    components: int = Field(256, ge=8, le=4096, description="backbone channels kept, by principal components")
+    width: int = Field(192, ge=16, le=2048, description="channels of the head")
+    blocks: int = Field(4, ge=0, le=32, description="residual blocks of the head")
+    embedding: int = Field(128, ge=8, le=1024, description="dimension of pixel and vertex embeddings")
+    clutter: int = Field(8, ge=1, le=256, description="embeddings that stand for background")
+    context_dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the global context of the crop")
+    temperature: float = Field(0.07, gt=0, le=10, description="softmax temperature of the contrastive loss")
+    epochs: int = Field(20, ge=1, le=10_000, description="passes over all cached crops")
+    batch: int = Field(16, ge=1, le=1024, description="crops per step")
+    pixels_per_crop: int = Field(320, ge=16, le=65_536, description="supervised pixels drawn per crop and step")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the one-cycle schedule")
+    weight_decay: float = Field(0.02, ge=0, le=10, description="decoupled weight decay")
+    shift: float = Field(0.1, ge=0, le=0.5, description="largest shift of a training crop, in sides of the box")
+    zoom: float = Field(0.2, ge=0, le=0.9, description="largest relative change of a training crop's side")
+    roll_deg: float = Field(10.0, ge=0, le=180, description="largest rotation of a training crop in its plane")
+    occlusion: float = Field(0.3, ge=0, le=1, description="share of training crops that get an occluder")
+    background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
+    colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
+    seed: int = Field(0, ge=0, description="seed of everything random in training")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The settings that shape the network."""
+        names = ("components", "width", "blocks", "embedding", "clutter", "context_dropout", "temperature")
+        return {name: getattr(self, name) for name in names}
+
+
+class PoseSettings(Settings):
+    """Pose from correspondences."""
+
+    max_correspondences: int = Field(1000, ge=8, le=100_000, description="most confident pixels that are used")
+    foreground: float = Field(0.5, gt=0, lt=1, description="pixels less likely to be object are not used")
+    neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
+    reprojection: float = Field(0.06, gt=0, le=1, description="inlier threshold, share of the box's longer side")
+    hypotheses: int = Field(8, ge=1, le=1000, description="pose hypotheses that are compared")
+    iterations: int = Field(2000, ge=10, le=1_000_000, description="most RANSAC iterations per hypothesis")
+
+
+class RunSettings(Settings):
+    """Settings of all stages that lead to a model."""
+
+    surface: SurfaceSettings = SurfaceSettings()
+    pair: PairSettings = PairSettings()
+    joint: JointSettings = JointSettings()
+    template: TemplateSettings = TemplateSettings()
+    train: TrainSettings = TrainSettings()
+
+
+class InferenceSettings(Settings):
+    """Settings of what a model is used for."""
+
+    pose: PoseSettings = PoseSettings()
+
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 

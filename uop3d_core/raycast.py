@@ -81,17 +81,14 @@ class RayCaster:
         return hits.t >= distances - tolerance
 
     def contains(self, points: Array) -> Array:
-        """(N,) bool: inside a closed mesh, by counting how often a ray to one side crosses the surface."""
-        inside = np.zeros(len(points), dtype=bool)
+        """(N,) bool: inside a closed mesh, because the first surface on the way to one side is seen from within.
+
+        One hit decides. Counting crossings is not safe: at grazing incidence a ray that is continued behind a hit meets
+        the same face again, as Embree works in float32.
+        """
         direction = np.array([0.5719, 0.3517, 0.7412])
-        origins, alive = np.array(points, dtype=np.float64), np.arange(len(points))
-        step = 1e-6 / self._scale
-        while len(alive):
-            hits = self.first_hits(origins[alive], np.broadcast_to(direction, (len(alive), 3)))
-            alive, t = alive[hits.mask], hits.t[hits.mask]
-            inside[alive] = ~inside[alive]
-            origins[alive] += (t + step)[:, None] * direction
-        return inside
+        hits = self.first_hits(points, np.broadcast_to(direction, (len(points), 3)))
+        return hits.mask & (self.face_normals[hits.face] @ direction > 0)
 
 
 def vertex_normals(mesh: Mesh) -> Array:

@@ -110,27 +110,36 @@ def extract_mesh(grid: Grid, vertices: int) -> Mesh:
         ValueError: nothing is inside, or the surface cannot be closed.
     """
     for smoothing in (0.0, 0.7, 1.0, 1.4, 2.0, 2.8):
-        fine = _zero_level(gaussian_filter(grid.values, smoothing), grid.lattice)
+        fine = _zero_level(gaussian_filter(grid.values, smoothing))
         for target in (2 * vertices, int(1.9 * vertices), int(1.8 * vertices)):
             coarse = _decimate(fine, target)
             if coarse.is_watertight and coarse.is_winding_consistent and coarse.body_count == 1:
                 if coarse.volume < 0:
                     coarse.invert()
-                return Mesh(coarse.vertices, coarse.faces)
+                return Mesh(grid.lattice.origin + grid.lattice.spacing * coarse.vertices, coarse.faces)
     raise ValueError("the surface could not be closed: the masks or cameras contradict each other too much")
 
 
-def _zero_level(values: Array, lattice: Lattice) -> trimesh.Trimesh:
-    padded = np.pad(values, 1, constant_values=float(np.abs(values).max()) + lattice.spacing)
+def _zero_level(values: Array) -> trimesh.Trimesh:
+    """Smooth mesh of the largest body, in units of the lattice (trimesh merges what is nearer than 1e-8)."""
+    padded = np.pad(values, 1, constant_values=float(np.abs(values).max()))
     if padded.min() >= 0:
         raise ValueError("the volume is empty: no lattice point lies inside the object")
     corners, faces, _, _ = marching_cubes(padded, 0.0, allow_degenerate=False)
-    mesh = trimesh.Trimesh(lattice.origin + lattice.spacing * (corners - 1), faces)
+    mesh = trimesh.Trimesh(corners - 1, faces)
     mesh = max(mesh.split(only_watertight=False), key=lambda part: abs(part.volume))
     return trimesh.smoothing.filter_taubin(mesh, iterations=4)
 
 
 def _decimate(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
+    """About `faces` faces by quadric edge collapse, whose thresholds have a unit: the mesh is made unit size for it."""
     if len(mesh.faces) <= faces:
         return mesh
-    return trimesh.Trimesh(*fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=faces, agg=3))
+    size = float(mesh.scale)
+    for aggressiveness in (3, 5, 7):  # the gentlest that gets there
+        vertices, triangles = fast_simplification.simplify(
+            mesh.vertices / size, mesh.faces, target_count=faces, agg=aggressiveness
+        )
+        if len(triangles) <= 1.1 * faces:
+            break
+    return trimesh.Trimesh(size * vertices, triangles)

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -23,6 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from uop3d_core.atomic import replaced_when_complete
 from uop3d_core.geometry import Array, closest_rotation, inverse_rigid, rigid
 from uop3d_core.images import read_mask, read_rgb
 from uop3d_core.types import Camera, Capture, Frame
@@ -81,23 +78,6 @@ def write_nerfstudio(capture: Capture, folder: Path) -> None:
             _write_points(draft / "points.ply", capture.points)
         meta["frames"] = [_write_frame(frame, draft) for frame in capture.frames]
         (draft / TRANSFORMS).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replaced_when_complete(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to write to, which becomes `folder` when the block ends and vanishes when it fails.
-
-    Raises:
-        FileExistsError: `folder` exists and is not an empty folder.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not an empty folder: remove it or choose another one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        draft = Path(scratch) / folder.name
-        draft.mkdir()
-        yield draft
-        os.replace(draft, folder)
 
 
 class _FrameReader:

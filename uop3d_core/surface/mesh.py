@@ -15,11 +15,17 @@ from scipy.spatial import cKDTree
 from uop3d_core.config import SurfaceSettings
 from uop3d_core.geometry import Array, pixel_rays, rays_intersection, transform
 from uop3d_core.images import mask_box
+from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Capture, Frame, Mesh
 from uop3d_core.volume import Grid, Lattice, extract_mesh
 
 MIN_VIEWS = 3
 MIN_POINTS = 100
+MIN_COVERED = 0.5
+CHECKED_PIXELS = 1000
+CHECK_INPUT = (
+    "Check that masks belong to their frames and that the camera poses are right (camera-to-world, axes as documented)"
+)
 
 
 def coarse_mesh(capture: Capture, settings: SurfaceSettings) -> Mesh:
@@ -37,19 +43,22 @@ def coarse_mesh(capture: Capture, settings: SurfaceSettings) -> Mesh:
         values = _hull_distance(lattice, cones, allowed)
         inside = lattice.points[values < lattice.spacing]
         if len(inside) < 8:
-            raise ValueError(
-                f"capture {capture.name}: the masks have no common volume. Check that masks belong to their frames "
-                "and that the camera poses are right (camera-to-world, axes as documented)"
-            )
+            raise ValueError(f"capture {capture.name}: the masks have no common volume. {CHECK_INPUT}")
         low, high = inside.min(0) - 2 * lattice.spacing, inside.max(0) + 2 * lattice.spacing
     if capture.points is not None:
         cloud = _inside_masks(capture.points, frames, masks, settings.point_share)
         if len(cloud) >= MIN_POINTS:
             values = np.maximum(values, _cloud_distance(lattice, cloud))
     try:
-        return extract_mesh(Grid(lattice, values.astype(np.float32)), settings.vertices)
+        mesh = extract_mesh(Grid(lattice, values.astype(np.float32)), settings.vertices)
     except ValueError as error:
         raise ValueError(f"capture {capture.name}: {error}") from error
+    covered = _covered_share(mesh, frames, masks)
+    if covered < MIN_COVERED:
+        raise ValueError(
+            f"capture {capture.name}: the masks' common volume fills only {covered:.0%} of the masks. {CHECK_INPUT}"
+        )
+    return mesh
 
 
 def usable_masks(capture: Capture) -> tuple[list[Frame], list[Array]]:
@@ -66,6 +75,16 @@ def usable_masks(capture: Capture) -> tuple[list[Frame], list[Array]]:
             f"{MIN_VIEWS} are needed; are the masks white on the object?"
         )
     return [frame for frame, _ in pairs], [mask for _, mask in pairs]
+
+
+def _covered_share(mesh: Mesh, frames: list[Frame], masks: list[Array]) -> float:
+    """Share of the mask's pixels that the mesh covers, in the median frame."""
+    caster, shares = RayCaster(mesh), []
+    for frame, mask in zip(frames, masks):
+        assert frame.cam_T_world is not None
+        pixels = np.argwhere(mask)[:: 1 + int(mask.sum()) // CHECKED_PIXELS, ::-1]
+        shares.append(caster.first_hits_of_pixels(frame.camera.K, pixels, frame.cam_T_world).mask.mean())
+    return float(np.median(shares))
 
 
 def _silhouette(frame: Frame, mask: Array) -> tuple[Frame, Array]:

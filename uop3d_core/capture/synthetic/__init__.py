@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from uop3d_core.capture.nerfstudio import replaced_when_complete, write_nerfstudio
+from uop3d_core.atomic import replaced_when_complete
+from uop3d_core.capture.nerfstudio import write_nerfstudio
 from uop3d_core.capture.synthetic.orbit import random_camera, random_orbit
 from uop3d_core.capture.synthetic.render import Renderer
 from uop3d_core.capture.synthetic.scene import random_scene

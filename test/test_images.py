@@ -1,0 +1,85 @@
+"""Images and masks on disk. Crops are in test_conventions.py."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from uop3d_core.images import read_mask, read_rgb, write_rgb
+
+
+@pytest.fixture
+def colours():
+    return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_mask])
+def test_no_such_file(read, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.png: no such image file"):
+        read(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("read", [read_rgb, read_mask])
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + bytes(20)])
+def test_not_an_image(read, content, tmp_path):
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.png: not a readable image"):
+        read(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_truncated_image(ending, tmp_path):
+    path = tmp_path / f"cut.{ending}"
+    write_rgb(path, np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match="not a readable image"):
+        read_rgb(path)
+
+
+def test_a_folder_is_not_an_image(tmp_path):
+    with pytest.raises(ValueError, match="not a readable image"):
+        read_rgb(tmp_path)
+
+
+def test_write_and_read(colours, tmp_path):
+    path = tmp_path / "new" / "folder" / "image.png"
+    write_rgb(path, colours)
+    np.testing.assert_array_equal(read_rgb(path), colours)
+
+
+def test_grey_is_repeated(colours, tmp_path):
+    Image.fromarray(colours[..., 0]).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "grey.png"), np.repeat(colours[..., :1], 3, axis=2))
+
+
+def test_alpha_is_dropped(colours, tmp_path):
+    alpha = np.random.default_rng(1).integers(0, 256, (5, 7, 1), dtype=np.uint8)
+    Image.fromarray(np.concatenate([colours, alpha], axis=2)).save(tmp_path / "alpha.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "alpha.png"), colours)
+
+
+def test_palettes_are_resolved(colours, tmp_path):
+    exact = np.repeat(np.repeat(colours[:2, :2], 2, 0), 2, 1)
+    Image.fromarray(exact).quantize(4).save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "palette.png"), exact)
+
+
+def test_mask_threshold(tmp_path):
+    grey = np.array([[0, 1, 127], [128, 254, 255]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    mask = read_mask(tmp_path / "mask.png")
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, [[False, False, False], [True, True, True]])
+
+
+def test_mask_of_one_bit_and_of_colours(tmp_path):
+    truth = np.array([[True, False], [False, True]])
+    Image.fromarray(truth).save(tmp_path / "bit.png")
+    Image.fromarray(np.repeat(truth[..., None] * np.uint8(255), 3, axis=2)).save(tmp_path / "rgb.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "bit.png"), truth)
+    np.testing.assert_array_equal(read_mask(tmp_path / "rgb.png"), truth)
+
+
+def test_sixteen_bit_mask(tmp_path):
+    grey = np.array([[0, 65535], [40000, 20]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "deep.png"), grey >= 32768)

@@ -1,0 +1,363 @@
+"""The command line: arguments, progress, tables; everything else is `pipeline`.
+
+In: paths and options. Out: files, a table on standard output; progress and errors on standard error.
+Exit codes: 0 done, 1 an error of the input (UOP3D_DEBUG=1 shows where it was raised), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from uop3d_core.config import PoseSettings, RunSettings
+    from uop3d_core.types import Alignment
+
+out, err = Console(), Console(stderr=True)
+
+
+class FriendlyGroup(TyperGroup):
+    """Errors of the input become one message without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted; run the same command again to go on")
+            raise typer.Exit(130) from None
+        except (ValueError, OSError, ImportError) as error:
+            if os.environ.get("UOP3D_DEBUG"):
+                raise
+            err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=FriendlyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn the 3-D pose of an object category from casual videos, and estimate it in images.",
+)
+evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
+app.add_typer(evaluate, name="evaluate")
+
+Captures = Annotated[
+    Path, typer.Argument(metavar="CAPTURES", help="folder with one capture per sub-folder", show_default=False)
+]
+    Path, typer.Argument(metavar="CAPTURES", help="folder with one capture per sub-folder", show_default=False)
+]
+RunOut = Annotated[Path, typer.Option("--out", metavar="RUN", help="run directory; an unfinished one is continued")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="run directory", show_default=False)]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="model file: RUN/model.safetensors", show_default=False)
+]
+BackboneOption = Annotated[
+    str, typer.Option("--backbone", metavar="NAME[:WEIGHTS]", help="image features; hog needs no download")
+]
+OtherBackbone = Annotated[
+    str | None,
+    typer.Option("--backbone", metavar="NAME:WEIGHTS", help="the weights, if they lie elsewhere than in training"),
+]
+Only = Annotated[str, typer.Option("--only", metavar="A,B,...", help="captures to use (default: all)")]
+Category = Annotated[str | None, typer.Option(help="name of the category (default: name of the folder)")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.KEY=VALUE", help="change a setting, e.g. pair.modes=3; may be repeated"),
+]
+Labels = Annotated[Path, typer.Option("--labels", metavar="FILE", help="labels.json of the category")]
+JsonOut = Annotated[Path, typer.Option("--json", metavar="OUT", help="file to write")]
+
+
+@app.command()
+def learn(
+    captures: Captures,
+    out_folder: RunOut,
+    backbone: BackboneOption = "dinov2-small",
+    only: Only = "",
+    category: Category = None,
+    changes: Set = None,
+) -> None:
+    """Learn a category: align its captures, fuse a template, train a model. Run again to go on after a stop."""
+    from uop3d_core.pipeline.training import learn as run_learn
+
+    with _progress() as progress:
+        result = run_learn(
+            captures,
+            out_folder,
+            backbone=backbone,
+            only=_names(only),
+            category=category,
+            settings=_run_settings(changes),
+            progress=progress,
+        )
+    _show_alignment(result.aligned.alignment, result.aligned.failed)
+    _show_model(result.trained.run.model, result.trained.reused, result.trained.seconds)
+
+
+@app.command()
+def align(
+    captures: Captures,
+    out_folder: RunOut,
+    backbone: BackboneOption = "dinov2-small",
+    only: Only = "",
+    category: Category = None,
+    changes: Set = None,
+) -> None:
+    """Bring the captures of a category into one frame: RUN/alignment.json and RUN/template.ply."""
+    from uop3d_core.pipeline.aligning import align as run_align
+
+    with _progress() as progress:
+        result = run_align(
+            captures,
+            out_folder,
+            backbone=backbone,
+            only=_names(only),
+            category=category,
+            settings=_run_settings(changes),
+            progress=progress,
+        )
+    _show_alignment(result.alignment, result.failed)
+    out.print(f"picture: {result.run.pictures / 'alignment.png'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def train(run: RunArgument, changes: Set = None) -> None:
+    """Train a model on the captures that an aligned run accepts: RUN/model.safetensors."""
+    from uop3d_core.pipeline.training import train as run_train
+
+    _only_stage(changes, "train")
+    with _progress() as progress:
+        result = run_train(run, settings=_run_settings(changes) if changes else None, progress=progress)
+    _show_model(result.run.model, result.reused, result.seconds)
+
+
+@app.command()
+def estimate(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="a capture folder, or images or a folder of them", show_default=False),
+    ],
+    json_out: JsonOut,
+    overlay: Annotated[Path | None, typer.Option(metavar="DIR", help="folder for pictures with the poses")] = None,
+    detections: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with boxes, for images")] = None,
+    camera: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with width, height, K, for images")] = None,
+    backbone: OtherBackbone = None,
+    changes: Set = None,
+) -> None:
+    """Estimate poses in the frames of a capture (boxes from its masks), or in images with boxes and a camera."""
+    from uop3d_core.pipeline.inference import estimate as run_estimate
+    from uop3d_core.pipeline.inference import is_capture, open_estimator, queries_of_capture, queries_of_images
+    from uop3d_core.predictions import write_estimates
+
+    estimator = open_estimator(model, backbone, _pose_settings(changes))
+    if len(inputs) == 1 and is_capture(inputs[0]):
+        if detections or camera:
+            raise ValueError(
+                f"{inputs[0]} is a capture: boxes and cameras come from it, so give no --detections or --camera"
+            )
+        queries = queries_of_capture(inputs[0], estimator.model.category)
+    elif detections is None or camera is None:
+        raise ValueError(
+            f"{inputs[0]} is no capture folder (no transforms.json), so --detections FILE with boxes and --camera FILE "
+            "with width, height and K are needed"
+        )
+    else:
+        queries = queries_of_images(inputs, detections, camera)
+    with _progress() as progress:
+        results = run_estimate(estimator, queries, overlay, progress)
+    write_estimates(json_out, results)
+    every = [pose for poses in results.values() for pose in poses]
+    found = sum(pose.found for pose in every)
+    out.print(f"{found} poses for {len(every)} boxes in {len(results)} images: {json_out}", soft_wrap=True)
+
+
+@evaluate.command("alignment")
+def evaluate_alignment(run: RunArgument, labels: Labels, json_out: JsonOut) -> None:
+    """Errors of the relative rotations of all pairs of captures."""
+    from uop3d_core.atomic import write_json
+    from uop3d_core.pipeline.inference import evaluate_run
+
+    report = evaluate_run(run, labels)
+    write_json(json_out, report)
+    out.print(
+        _figures_table(f"alignment of {report['category']}", {"all": report["all"], "accepted": report["accepted"]})
+    )
+
+
+@evaluate.command("pose")
+def evaluate_pose(
+    model: ModelArgument,
+    captures: Annotated[Path, typer.Option(metavar="DIR", help="captures, some of them not trained on")],
+    labels: Labels,
+    run: Annotated[Path, typer.Option(metavar="RUN", help="run directory that the model was trained in")],
+    json_out: JsonOut,
+    only: Only = "",
+    jitter: Annotated[float, typer.Option(min=0, max=0.5, help="move and scale boxes by up to this share")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the jitter")] = 0,
+    backbone: OtherBackbone = None,
+    changes: Set = None,
+) -> None:
+    """Errors of poses in single images of captures that were not trained on."""
+    from uop3d_core.atomic import write_json
+    from uop3d_core.pipeline.inference import evaluate_model
+
+    with _progress() as progress:
+        outcome = evaluate_model(
+            model,
+            captures,
+            labels,
+            run,
+            only=_names(only),
+            jitter=jitter,
+            seed=seed,
+            backbone=backbone,
+            settings=_pose_settings(changes),
+            progress=progress,
+        )
+    write_json(json_out, outcome.report)
+    rows = {**outcome.report["captures"], "overall": outcome.report["overall"]}
+    out.print(_figures_table(f"pose of unseen {outcome.report['category']}", rows))
+
+
+@app.command()
+def demo(
+    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for everything it makes")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Make synthetic mugs, learn them, estimate mugs never seen, and show how well that went. No download."""
+    from uop3d_core.demo import run_demo
+
+    with _progress() as progress:
+        result = run_demo(out_folder, progress=progress)
+    rows = {"captures in one frame": result.alignment["all"], "unseen mugs, single images": result.pose["overall"]}
+    out.print(_figures_table("synthetic mugs", rows))
+    times = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items())
+    out.print(f"time: {times}", highlight=False)
+    for what, path in result.files.items():
+        out.print(f"{what}: {path}", soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the command ``uop3d``."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
+    )
+    app()
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _changes(changes: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """``["a.b=1"]`` as ``{"a": {"b": 1}}``; values are JSON, or text where they are not."""
+    nested: dict[str, dict[str, Any]] = {}
+    for change in changes or ():
+        path, equals, text = change.partition("=")
+        stage, dot, key = path.partition(".")
+        if not (equals and dot and stage and key):
+            raise ValueError(f"--set {change}: write it as STAGE.KEY=VALUE, e.g. pair.modes=3")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        nested.setdefault(stage, {})[key] = value
+    return nested
+
+
+def _run_settings(changes: Sequence[str] | None) -> RunSettings:
+    from uop3d_core.config import RunSettings, parse_settings
+
+    return parse_settings(RunSettings, _changes(changes), "--set")
+
+
+def _pose_settings(changes: Sequence[str] | None) -> PoseSettings:
+    from uop3d_core.config import InferenceSettings, parse_settings
+
+    return parse_settings(InferenceSettings, _changes(changes), "--set").pose
+
+
+def _only_stage(changes: Sequence[str] | None, stage: str) -> None:
+    others = [name for name in _changes(changes) if name != stage]
+    if others:
+        raise ValueError(f"--set: this command takes settings of {stage}.* only, not of {', '.join(others)}; see align")
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Bars with the time left, one per stage, on standard error."""
+    columns = (
+        TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def _show_alignment(alignment: Alignment, failed: dict[str, str]) -> None:
+    table = Table(title=f"captures of {escape(alignment.category)}", title_justify="left")
+    for column in ("capture", "agreement", "", "reason"):
+        table.add_column(column)
+    for name, entry in alignment.captures.items():
+        state = "[green]accepted[/]" if entry.accepted else "[red]rejected[/]"
+        note = "reference" if name == alignment.reference else escape(entry.reason)
+        table.add_row(escape(name), f"{entry.score:.2f}", state, note)
+    for name, reason in failed.items():
+        table.add_row(escape(name), "", "[red]unusable[/]", escape(reason))
+    out.print(table)
+
+
+def _show_model(path: Path, reused: bool, seconds: float) -> None:
+    how = "was there already" if reused else f"trained in {seconds:.0f} s"
+    out.print(f"model: {path} ({how})", soft_wrap=True, highlight=False)
+
+
+def _figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
+    """Rows of figures as `metrics.summary` makes them."""
+    table = Table(title=escape(title), title_justify="left")
+    for column in ("", "n", "acc30 %", "acc15 %", "acc10 %", "median °", "up acc10 %", "up median °"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, row in rows.items():
+        if row is None:
+            table.add_row(escape(name), "0")
+            continue
+        count = row.get("frames", row.get("pairs"))
+        figures = [row[key] for key in ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")]
+        table.add_row(escape(name), str(count), *(f"{figure:.1f}" for figure in figures))
+    return table
+
+
+if __name__ == "__main__":
+    main()

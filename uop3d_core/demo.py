@@ -1,0 +1,93 @@
+"""The demonstration: made-up mugs, learned from their captures, then found in pictures of mugs never seen before.
+
+In: a folder. Out: captures, run, pictures and figures in it. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uop3d_core.atomic import write_json
+from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.synthetic import write_category
+from uop3d_core.config import RunSettings
+from uop3d_core.pipeline.inference import (
+    estimate,
+    evaluate_model,
+    evaluate_run,
+    evaluation_sheet,
+    queries_of_capture,
+)
+from uop3d_core.pipeline.training import learn
+from uop3d_core.predictions import write_estimates
+from uop3d_core.progress import Progress, silent
+from uop3d_core.report.sheets import write_image
+
+TRAINING_MUGS, UNSEEN_MUGS = 6, 3
+VIEWS, PIXELS, SEED = 24, 224, 1
+SETTINGS = RunSettings()
+SHEET_COLUMNS, SHEET_PER_MUG = 4, 4
+
+
+@dataclass(frozen=True, eq=False)
+class DemoResult:
+    """What came out.
+
+    Attributes:
+        alignment: report of `evaluate_run`.
+        pose: report of `evaluate_model`, on mugs that were not trained on.
+        seconds: by step.
+        files: what to look at, by what it shows.
+    """
+
+    alignment: dict[str, Any]
+    pose: dict[str, Any]
+    seconds: dict[str, float]
+    files: dict[str, Path]
+
+
+def run_demo(
+    folder: Path,
+    *,
+    training_mugs: int = TRAINING_MUGS,
+    unseen_mugs: int = UNSEEN_MUGS,
+    views: int = VIEWS,
+    pixels: int = PIXELS,
+    settings: RunSettings = SETTINGS,
+    progress: Progress = silent,
+) -> DemoResult:
+    """Make captures, learn the category, estimate unseen mugs, and draw the outcome; goes on where it was stopped.
+
+    Raises:
+        ValueError, OSError: `folder` holds something else.
+    """
+    folder, seconds = Path(folder).absolute(), {}
+    captures, run, count = folder / "captures" / "mug", folder / "run", training_mugs + unseen_mugs
+    labels, start = captures / "labels.json", time.monotonic()
+    progress("captures", 0, 1)
+    if not labels.is_file():
+        write_category(captures, count, SEED, views, pixels)
+    progress("captures", 1, 1)
+    names = [path.name for path in list_captures(captures)]
+    seconds["captures"], start = time.monotonic() - start, time.monotonic()
+    learned = learn(captures, run, backbone="hog", only=names[:training_mugs], settings=settings, progress=progress)
+    seconds |= {"align": time.monotonic() - start - learned.trained.seconds, "train": learned.trained.seconds}
+    alignment, start = evaluate_run(run, labels), time.monotonic()
+    outcome = evaluate_model(learned.trained.run.model, captures, labels, run, progress=progress)
+    seconds["evaluation"] = time.monotonic() - start
+    files = {
+        "unseen mugs, template drawn in": folder / "unseen.jpg",
+        "captures in the common frame": run / "pictures" / "alignment.png",
+        "template": run / "pictures" / "template.png",
+        "figures": folder / "figures.json",
+        "estimates of one unseen mug": folder / "estimates.json",
+    }
+    write_image(files["unseen mugs, template drawn in"], evaluation_sheet(outcome, SHEET_PER_MUG, SHEET_COLUMNS))
+    queries = queries_of_capture(captures / outcome.captures[0].name, outcome.estimator.model.category)
+    write_estimates(files["estimates of one unseen mug"], estimate(outcome.estimator, queries))
+    seconds = {step: round(value, 1) for step, value in seconds.items()}
+    write_json(files["figures"], {"alignment": alignment, "pose": outcome.report, "seconds": seconds})
+    return DemoResult(alignment, outcome.report, seconds, files)

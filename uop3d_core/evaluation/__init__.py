@@ -1,0 +1,1 @@
+"""Estimates against labels: rotation errors of alignments and of poses in single images."""

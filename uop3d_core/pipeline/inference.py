@@ -1,0 +1,235 @@
+"""Models applied: estimates for captures and images, evaluation against labels, pictures of both.
+
+In: a model file and images, or a run and labels. Out: estimates and reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
+from uop3d_core.config import PoseSettings
+from uop3d_core.evaluation.alignment import evaluate_alignment
+from uop3d_core.evaluation.labels import read_labels
+from uop3d_core.evaluation.pose import FrameResult, evaluate_pose, fit_frame_link, unseen_captures
+from uop3d_core.geometry import Array
+from uop3d_core.images import mask_box, read_rgb
+from uop3d_core.pose.estimator import PoseEstimator
+from uop3d_core.predictions import read_camera, read_detections
+from uop3d_core.progress import Progress, silent
+from uop3d_core.report.overlay import Overlay
+from uop3d_core.report.sheets import contact_sheet, write_image
+from uop3d_core.runs import Run
+from uop3d_core.types import Capture, Detection, Frame, PoseEstimate
+
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """An image with what is to be estimated in it.
+
+    Attributes:
+        name: what the output calls it.
+        frame: image and camera.
+        detections: boxes.
+    """
+
+    name: str
+    frame: Frame
+    detections: tuple[Detection, ...]
+
+
+def open_estimator(model: Path, backbone: str | None = None, settings: PoseSettings | None = None) -> PoseEstimator:
+    """Load a model with its backbone.
+
+    Raises:
+        OSError: there is no model, or its backbone cannot be had.
+        ValueError: the file is no such model, or the backbone is another one.
+    """
+    return PoseEstimator.load(model, backbone, settings=settings or PoseSettings())
+
+
+def queries_of_capture(folder: Path, label: str) -> list[Query]:
+    """All frames of a capture whose mask shows the object, with the box of the mask.
+
+    Raises:
+        FileNotFoundError, ValueError: the capture cannot be read, or all its masks are empty.
+    """
+    capture = read_nerfstudio(folder)
+    masks = ((frame, frame.mask) for frame in capture.frames)
+    queries = [
+        Query(frame.name, _blind(frame), (Detection(mask_box(mask), label),)) for frame, mask in masks if mask.any()
+    ]
+    if not queries:
+        raise ValueError(f"{folder}: all masks are empty, so there is no box to start from")
+    return queries
+
+
+def queries_of_images(inputs: Sequence[Path], detections_file: Path, camera_file: Path) -> list[Query]:
+    """Images, or all images of folders, with boxes from a file and one camera for all.
+
+    An image is called by its file name; entries of the detections file are found by that, or by the path as given.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is malformed, or an entry of the detections file fits no image.
+    """
+    camera, detections = read_camera(camera_file), read_detections(detections_file)
+    paths: dict[str, Path] = {}
+    for name, path in (item for given in inputs for item in _images(given).items()):
+        if name in paths:
+            raise ValueError(f"{paths[name]} and {path} have the same name: estimate them one after the other")
+        paths[name] = path
+    by_name = {alias: name for name, path in paths.items() for alias in (str(path), path.name, name)}
+    found: dict[str, tuple[Detection, ...]] = {}
+    for name, boxes in detections.items():
+        if name not in by_name:
+            raise ValueError(f"{detections_file}: image {name!r} is none of the {len(paths)} images given")
+        found[by_name[name]] = tuple(boxes)
+    return [
+        Query(name, Frame(name, camera, partial(read_rgb, path)), found.get(name, ())) for name, path in paths.items()
+    ]
+
+
+def estimate(
+    estimator: PoseEstimator, queries: Sequence[Query], overlay: Path | None = None, progress: Progress = silent
+) -> dict[str, list[PoseEstimate]]:
+    """Estimates by image name; pictures of them in the folder `overlay`.
+
+    Raises:
+        ValueError: an image does not fit its camera.
+        OSError: an image cannot be read, or a picture not be written.
+    """
+    painter = Overlay(estimator.model.template) if overlay else None
+    results = {}
+    for done, query in enumerate(queries):
+        progress("estimation", done, len(queries))
+        results[query.name] = estimator(query.frame, query.detections)
+        if painter is not None and overlay is not None:
+            picture = painter.draw(query.frame.image, query.frame.camera, results[query.name])
+            write_image(overlay / f"{_without_ending(query.name)}.jpg", picture)
+    progress("estimation", len(queries), len(queries))
+    return results
+
+
+def evaluate_run(run_folder: Path, labels_file: Path) -> dict[str, Any]:
+    """Compare a run's alignment with labels; see `evaluate_alignment` for the result, which gets "failed" besides.
+
+    Raises:
+        FileNotFoundError, ValueError: run or labels cannot be read, or have too little in common.
+    """
+    record = Run(run_folder).read_alignment()
+    report = evaluate_alignment(record.alignment, read_labels(labels_file))
+    return {**report, "failed": record.failed}
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEvaluation:
+    """Outcome of `evaluate_model`.
+
+    Attributes:
+        report: the JSON object.
+        results: one per image.
+        captures: those tested on.
+        estimator: the model.
+    """
+
+    report: dict[str, Any]
+    results: list[FrameResult]
+    captures: list[Capture]
+    estimator: PoseEstimator
+
+
+def evaluate_model(
+    model: Path,
+    captures_folder: Path,
+    labels_file: Path,
+    run_folder: Path,
+    *,
+    only: Sequence[str] = (),
+    jitter: float = 0.0,
+    seed: int = 0,
+    backbone: str | None = None,
+    settings: PoseSettings | None = None,
+    progress: Progress = silent,
+) -> PoseEvaluation:
+    """Estimate single images of captures that the model was not trained on, and compare with labels.
+
+    Args:
+        model: the model file.
+        captures_folder: with captures that were and that were not trained on.
+        labels_file: for both.
+        run_folder: where the model was trained; its alignment links the learned frame to that of the labels.
+        only: test captures; empty for all that are labelled and unseen.
+        jitter: see `evaluate_pose`.
+        seed: of the jitter.
+        backbone: where its weights lie elsewhere than in training.
+        settings: of the estimation.
+        progress: is told "evaluation".
+
+    Raises:
+        FileNotFoundError, ValueError: something cannot be read, does not belong together, or nothing is left to test.
+    """
+    labels, record = read_labels(labels_file), Run(run_folder).read_alignment()
+    estimator = open_estimator(model, backbone, settings)
+    metadata = estimator.model.metadata
+    if metadata.get("alignment") != record.digest:
+        raise ValueError(
+            f"{model} was not trained on the alignment that {run_folder} has now: give the run it was trained in, or "
+            "train it again"
+        )
+    training = list(metadata["captures"])
+    folders = {path.name: path for path in list_captures(captures_folder)}
+    link = fit_frame_link(record.alignment, labels, training)
+    names = unseen_captures(list(folders), labels, training, only)
+    captures = [read_nerfstudio(folders[name]) for name in names]
+    report, results = evaluate_pose(
+        estimator, captures, labels, link,
+        category=estimator.model.category, jitter=jitter, seed=seed, progress=progress,
+    )  # fmt: skip
+    return PoseEvaluation({**report, "trained_on": training}, results, captures, estimator)
+
+
+def evaluation_sheet(evaluation: PoseEvaluation, per_capture: int, columns: int) -> Array:
+    """Evenly chosen test images with their estimates drawn in."""
+    painter = Overlay(evaluation.estimator.model.template)
+    pictures = []
+    for capture in evaluation.captures:
+        frames = {frame.name: frame for frame in capture.frames}
+        results = [result for result in evaluation.results if result.capture == capture.name]
+        for result in results[:: max(1, len(results) // per_capture)][:per_capture]:
+            frame = frames[result.frame]
+            pictures.append(painter.draw(frame.image, frame.camera, [result.estimate]))
+    return contact_sheet(pictures, columns)
+
+
+def is_capture(path: Path) -> bool:
+    """Whether a path is a capture folder."""
+    return (path / TRANSFORMS).is_file()
+
+
+def _blind(frame: Frame) -> Frame:
+    """The image and its camera, nothing that only a capture knows."""
+    return Frame(frame.name, frame.camera, frame.image_source)
+
+
+def _without_ending(name: str) -> str:
+    return Path(name).stem if Path(name).suffix.lower() in IMAGE_ENDINGS else name
+
+
+def _images(given: Path) -> Mapping[str, Path]:
+    """An image file, or the images of a folder, by file name."""
+    if given.is_file():
+        return {given.name: given}
+    if not given.is_dir():
+        raise FileNotFoundError(f"{given}: no such image or folder")
+    found = {path.name: path for path in sorted(given.iterdir()) if path.suffix.lower() in IMAGE_ENDINGS}
+    if not found:
+        raise FileNotFoundError(f"{given}: there is neither {TRANSFORMS} nor an image in this folder")
+    return found

@@ -1,0 +1,176 @@
+"""An aligned run to its model, and captures to a model in one go.
+
+In: a run directory. Out: model.safetensors in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+from uop3d_core.atomic import write_json
+from uop3d_core.backbones import load_backbone
+from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.nerfstudio import read_nerfstudio
+from uop3d_core.config import RunSettings, parse_settings
+from uop3d_core.pipeline.aligning import DEFAULT_BACKBONE, AlignResult, align, make_mesh, mesh_mark, with_hint
+from uop3d_core.progress import Progress, silent
+from uop3d_core.runs import (
+    FORMAT,
+    MESH,
+    Run,
+    cached,
+    capture_fingerprint,
+    fingerprint,
+    read_json_object,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What `train` did.
+
+    Attributes:
+        run: the run directory.
+        captures: the captures trained on.
+        metadata: what the model says of itself.
+        reused: whether the model was there already.
+        seconds: time this call took.
+    """
+
+    run: Run
+    captures: tuple[str, ...]
+    metadata: dict[str, Any]
+    reused: bool
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class LearnResult:
+    """What `learn` did."""
+
+    aligned: AlignResult
+    trained: TrainResult
+
+
+def learn(
+    captures_folder: Path,
+    run_folder: Path,
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    only: Sequence[str] = (),
+    category: str | None = None,
+    settings: RunSettings | None = None,
+    progress: Progress = silent,
+) -> LearnResult:
+    """`align`, then `train`."""
+    aligned = align(
+        captures_folder,
+        run_folder,
+        backbone=backbone,
+        only=only,
+        category=category,
+        settings=settings,
+        progress=progress,
+    )
+    return LearnResult(aligned, train(run_folder, settings=settings, progress=progress))
+
+
+def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Progress = silent) -> TrainResult:
+    """Train on the accepted captures of an aligned run; a killed training goes on where it was.
+
+    Args:
+        run_folder: the run directory.
+        settings: of which only "train" counts; by default those of the run.
+        progress: is told "features" and "training".
+
+    Raises:
+        FileNotFoundError: this is no run, it is not aligned, or its captures are gone.
+        ValueError: something in it is damaged, or no capture is accepted.
+        OSError: the backbone cannot be had.
+    """
+    from uop3d_core.correspondence.checkpoint import Model, save_model
+    from uop3d_core.correspondence.train import train as train_network
+
+    start, run = time.monotonic(), Run(run_folder)
+    record = run.read_record()
+    own = parse_settings(RunSettings, record.settings, str(run.record_path))
+    settings = own if settings is None else own.model_copy(update={"train": settings.train})
+    with run.locked():
+        run.write_record(replace(record, settings=settings.model_dump()))
+        aligned = run.read_alignment()
+        template = run.read_template(aligned)
+        with with_hint():
+            backbone = load_backbone(record.backbone)
+        names = [name for name, entry in aligned.alignment.captures.items() if entry.accepted]
+        folders = {path.name: path for path in list_captures(record.captures_folder, names)}
+        captures = {name: read_nerfstudio(folders[name]) for name in names}
+        inputs = fingerprint(
+            alignment=aligned.digest,
+            captures={name: capture_fingerprint(folders[name]) for name in names},
+            backbone=backbone.fingerprint,
+        )
+        mark = fingerprint(stage="model", inputs=inputs, settings=settings.train)
+        finished = _finished(run, mark)
+        if finished is not None:
+            return TrainResult(run, tuple(names), finished, True, round(time.monotonic() - start, 2))
+        meshes = {
+            name: cached(
+                run.mesh(name), mesh_mark(folders[name], settings), MESH, partial(make_mesh, capture, settings)
+            )
+            for name, capture in captures.items()
+        }
+        network, provenance = train_network(
+            list(captures.values()), meshes, aligned.alignment, template, backbone, settings.train,
+            _working_folder(run, inputs), progress,
+        )  # fmt: skip
+        metadata = {
+            **provenance,
+            "captures": names,
+            "alignment": aligned.digest,
+            "fingerprint": mark,
+            "version": distribution_version("uop3d"),
+            "backbone": {
+                "fingerprint": backbone.fingerprint,
+                "licence": backbone.licence,
+                "channels": backbone.channels,
+            },
+        }
+        save_model(run.model, Model(record.backbone, template, settings.train, network, metadata))
+    return TrainResult(run, tuple(names), metadata, False, round(time.monotonic() - start, 2))
+
+
+def _finished(run: Run, mark: str) -> dict[str, Any] | None:
+    """What the model of the run says of itself, if it is the one this call would make."""
+    from uop3d_core.correspondence.checkpoint import load_model
+
+    if not run.model.is_file():
+        return None
+    try:
+        metadata = dict(load_model(run.model).metadata)
+    except (OSError, ValueError) as error:
+        logger.warning("%s; it is trained again", error)
+        return None
+    return metadata if metadata.get("fingerprint") == mark else None
+
+
+def _working_folder(run: Run, inputs: str) -> Path:
+    """The training's own folder, emptied where it was made from other captures or another alignment."""
+    note = run.training / "inputs.json"
+    try:
+        same = read_json_object(note).get("fingerprint") == inputs
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(run.training, ignore_errors=True)
+        write_json(note, {"format": FORMAT, "fingerprint": inputs})
+    return run.training

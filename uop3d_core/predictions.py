@@ -1,0 +1,101 @@
+"""Detections, cameras and pose estimates as JSON files.
+
+Detections and estimates share one form, a list with one entry per image::
+
+    [{"image": name, "detections": [{"bbox_xyxy": [left, top, right, bottom], "label": text, "score": 0..1}]}]
+
+Estimates add per detection "cam_T_obj" (4x4, translation in object units), and "scale" (metres per object unit, or null
+where unknown); their "score" is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
+A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from uop3d_core.atomic import write_json
+from uop3d_core.runs import read_json, read_json_object
+from uop3d_core.types import Camera, Detection, PoseEstimate
+
+
+def read_camera(path: Path) -> Camera:
+    """Read a camera file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: something is missing or wrong in it.
+    """
+    content = read_json_object(path)
+    missing = [key for key in ("width", "height", "K") if key not in content]
+    if missing:
+        raise ValueError(f'{path}: {", ".join(missing)} is missing; a camera is {{"width", "height", "K": 3x3}}')
+    for key in ("width", "height"):
+        if not isinstance(content[key], int) or isinstance(content[key], bool):
+            raise ValueError(f"{path}: {key} must be a whole number of pixels, got {content[key]!r}")
+    try:
+        return Camera(content["K"], content["width"], content["height"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_detections(path: Path) -> dict[str, list[Detection]]:
+    """Read detections by image name; keys other than those of a detection are ignored.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not of the form above; the message says where.
+    """
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise ValueError(f'{path}: must hold a list of {{"image", "detections"}}, not {type(content).__name__}')
+    detections: dict[str, list[Detection]] = {}
+    for index, entry in enumerate(content):
+        where = f"{path}: entry {index}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+            raise ValueError(f'{where} must be an object with a text "image"')
+        if not isinstance(entry.get("detections"), list):
+            raise ValueError(f'{where} ({entry["image"]}): "detections" must be a list')
+        if entry["image"] in detections:
+            raise ValueError(f"{where}: image {entry['image']} is there twice; put its detections in one entry")
+        where = f"{where} ({entry['image']})"
+        detections[entry["image"]] = [
+            _detection(item, f"{where}, detection {i}") for i, item in enumerate(entry["detections"])
+        ]
+    return detections
+
+
+def _detection(item: Any, where: str) -> Detection:
+    if not isinstance(item, dict) or not isinstance(item.get("bbox_xyxy"), list):
+        raise ValueError(f'{where} must be an object with "bbox_xyxy": [left, top, right, bottom]')
+    score, label = item.get("score", 1.0), item.get("label", "")
+    if not isinstance(label, str):
+        raise ValueError(f"{where}: label must be a text, got {label!r}")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise ValueError(f"{where}: score must be a number from 0 to 1, got {score!r}")
+    try:
+        return Detection(item["bbox_xyxy"], label, float(score))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def write_estimates(path: Path, estimates: Mapping[str, Sequence[PoseEstimate]]) -> None:
+    """Write the estimates of images, by name."""
+    entries = [
+        {"image": name, "detections": [estimate_to_json(estimate) for estimate in found]}
+        for name, found in estimates.items()
+    ]
+    write_json(path, entries)
+
+
+def estimate_to_json(estimate: PoseEstimate) -> dict[str, Any]:
+    """One detection with its pose."""
+    return {
+        "bbox_xyxy": [float(value) for value in estimate.detection.bbox_xyxy],
+        "label": estimate.detection.label,
+        "cam_T_obj": estimate.cam_T_obj.tolist(),
+        "scale": None if math.isnan(estimate.scale) else estimate.scale,
+        "score": estimate.score,
+    }
