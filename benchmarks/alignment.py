@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Cost, accuracy, mean_cost, measured, read_labels, table, write_json
+from measure import Cost, mean_cost, measured, table, write_json
 from reference.alignment import ReferenceSettings
 from reference.alignment import align_pair as published_align_pair
 
@@ -33,11 +33,14 @@ from uop3d_core.alignment.pairwise import align_pair, prepare
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import read_captures
 from uop3d_core.config import JointSettings, PairSettings, SurfaceSettings, parse_settings
-from uop3d_core.geometry import Array, rotation_error
+from uop3d_core.evaluation.labels import read_labels
+from uop3d_core.evaluation.metrics import pair_error_deg, pair_up_error_deg, summary
+from uop3d_core.geometry import Array
 from uop3d_core.surface import FeatureBasis, build_surface, coarse_mesh, fit_basis
 from uop3d_core.types import Capture, Mesh, PairAlignment, Sim3, Surface
 
 PUBLISHED, PUBLISHED_OURS, OURS, JOINT = "published", "published, our features", "uop3d pair", "uop3d joint"
+COLUMNS = ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")
 Pair = tuple[str, str]
 Aligner = Callable[[str, str, np.random.Generator], PairAlignment]
 
@@ -45,7 +48,7 @@ Aligner = Callable[[str, str, np.random.Generator], PairAlignment]
 def main() -> None:
     """Read the arguments, measure, print and save."""
     args = _arguments()
-    labels = read_labels(args.labels or args.captures / "labels.json")
+    labels = read_labels(args.labels or args.captures / "labels.json").label_T_world
     captures = [with_views(capture, args.views) for capture in read_captures(args.captures, args.only)]
     backbone = load_backbone(args.backbone)
     raw, ours = build_surfaces(captures, backbone, args.surface, args.cache)
@@ -202,21 +205,12 @@ def _with_share(costs: dict[Pair, Cost], shared: Cost) -> dict[Pair, Cost]:
     }
 
 
-def pair_errors_deg(a_T_b: Sim3, obj_T_a: Sim3, obj_T_b: Sim3) -> tuple[float, float]:
-    """Error of the rotation and of the up axis of one pair, in degrees."""
-    obj_R_obj = obj_T_a.R @ a_T_b.R @ obj_T_b.R.T
-    return float(np.degrees(rotation_error(obj_R_obj, np.eye(3)))), float(np.degrees(np.arccos(_clip(obj_R_obj[2, 2]))))
-
-
-def _clip(cosine: float) -> float:
-    return float(np.clip(cosine, -1, 1))
-
-
 def _result(a_T_b: dict[Pair, Sim3], costs: dict[Pair, Cost], labels: dict[str, Sim3]) -> dict[str, Any]:
-    full, up = np.array([pair_errors_deg(T, labels[a], labels[b]) for (a, b), T in a_T_b.items()]).T
-    summary = {**accuracy(full), "up_acc10": accuracy(up)["acc10"], "up_median_deg": float(np.median(up))}
-    summary |= mean_cost(list(costs.values()))
-    return {"summary": summary, "errors_deg": full.tolist(), "up_errors_deg": up.tolist(), "pairs": list(a_T_b)}
+    full = [pair_error_deg(np.eye(3), T.R, labels[a].R, labels[b].R) for (a, b), T in a_T_b.items()]
+    up = [pair_up_error_deg(np.eye(3), T.R, labels[a].R, labels[b].R) for (a, b), T in a_T_b.items()]
+    figures = {key: value for key, value in summary(full, up).items() if key in COLUMNS}
+    figures |= mean_cost(list(costs.values()))
+    return {"summary": figures, "errors_deg": full, "up_errors_deg": up, "pairs": list(a_T_b)}
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

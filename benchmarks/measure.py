@@ -1,7 +1,6 @@
-"""What the comparisons share: labels, time and memory of a call, accuracies, and a table with ratios.
+"""What the comparisons share: time and memory of a call, a table with ratios, files of results.
 
-In: a category folder with labels.json; functions to be measured. Out: numbers in degrees, seconds and MiB.
-Frames: a label is obj_T_world of one capture.
+In: functions to be measured; rows of numbers. Out: seconds, MiB, text.
 """
 
 from __future__ import annotations
@@ -15,29 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from uop3d_core.geometry import Array
-from uop3d_core.types import Sim3
-
 T = TypeVar("T")
-THRESHOLDS_DEG = (30, 15, 10)
-
-
-def read_labels(path: Path) -> dict[str, Sim3]:
-    """True obj_T_world by capture name, from the `instances` of a labels.json.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not in this form.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no labels there; a comparison needs the true frames")
-    try:
-        instances = json.loads(path.read_text(encoding="utf-8"))["instances"]
-        return {name: Sim3.from_matrix(np.array(entry["canonical_T_world"])) for name, entry in instances.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected instances.<capture>.canonical_T_world, a 4x4 similarity ({error})"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -87,12 +64,6 @@ def mean_cost(costs: list[Cost]) -> dict[str, float]:
         "cpu_s": float(np.mean([cost.cpu_s for cost in costs])),
         "memory_mib": float(np.max([cost.memory_mib for cost in costs])),
     }
-
-
-def accuracy(errors_deg: Array) -> dict[str, float]:
-    """Shares below 30, 15 and 10 degrees in per cent, and the median in degrees."""
-    shares = {f"acc{limit}": 100 * float(np.mean(errors_deg < limit)) for limit in THRESHOLDS_DEG}
-    return {**shares, "median_deg": float(np.median(errors_deg))}
 
 
 def table(rows: dict[str, dict[str, float]], reference: str) -> str:

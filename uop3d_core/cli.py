@@ -59,14 +59,27 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Learn the 3-D pose of an object category from casual videos, and estimate it in images.",
 )
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 app.add_typer(evaluate, name="evaluate")
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        out.print(f"uop3d {version('uop3d')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="and stop")] = False,
+) -> None:
+    """Learn the 3-D pose of an object category from casual videos, and estimate it in images."""
+
+
 Captures = Annotated[
-    Path, typer.Argument(metavar="CAPTURES", help="folder with one capture per sub-folder", show_default=False)
-]
     Path, typer.Argument(metavar="CAPTURES", help="folder with one capture per sub-folder", show_default=False)
 ]
 RunOut = Annotated[Path, typer.Option("--out", metavar="RUN", help="run directory; an unfinished one is continued")]

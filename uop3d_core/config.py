@@ -56,7 +56,11 @@ class TemplateSettings(Settings):
     """The category's shape."""
 
     vertices: int = Field(700, ge=50, le=5000, description="about how many vertices the template has")
-    resolution: int = Field(72, ge=24, le=176, description="lattice points along the template's longest side")
+    resolution: int = Field(96, ge=24, le=176, description="lattice points along the template's longest side")
+    bend_widths: tuple[float, ...] = Field(
+        (0.3, 0.2, 0.12, 0.08, 0.05, 0.05),
+        description="widths of the displacements that carry the reference onto a capture, in diameters",
+    )
 
 
 class TrainSettings(Settings):
@@ -82,6 +86,7 @@ class TrainSettings(Settings):
     roll_deg: float = Field(10.0, ge=0, le=180, description="largest rotation of a training crop in its plane")
     occlusion: float = Field(0.3, ge=0, le=1, description="share of training crops that get an occluder")
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
+    texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
 

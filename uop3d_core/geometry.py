@@ -23,9 +23,7 @@ def closest_rotation(matrices: Array) -> Array:
 
 def rotation_angle(R: Array) -> Array:
     """Angle in [0, pi] of (..., 3, 3) rotations; accurate near 0 and pi."""
-    axis = np.stack(
-        [R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], axis=-1
-    )
+    axis = np.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], axis=-1)
     trace = R[..., 0, 0] + R[..., 1, 1] + R[..., 2, 2]
     return np.arctan2(np.linalg.norm(axis, axis=-1), trace - 1)
 

@@ -120,11 +120,19 @@ def save(path: Path, mark: str, codec: Codec[T], value: T) -> None:
 
 
 def cached(path: Path, mark: str, codec: Codec[T], compute: Callable[[], T]) -> T:
-    """The artefact at `path` if it has fingerprint `mark`; otherwise it is computed and written."""
+    """The artefact at `path` if it has fingerprint `mark`; otherwise it is computed and written.
+
+    What is returned was read from the file in both cases, so that a continued run gets the very same numbers.
+
+    Raises:
+        OSError: the file cannot be read again after writing.
+    """
     value = load(path, mark, codec)
     if value is None:
-        value = compute()
-        save(path, mark, codec, value)
+        save(path, mark, codec, compute())
+        value = load(path, mark, codec)
+    if value is None:
+        raise OSError(f"{path} cannot be read again after writing: is the disk full or broken?")
     return value
 
 

@@ -1,6 +1,6 @@
 """The nouns of uop3d: frozen dataclasses that every stage takes and gives.
 
-What: one immutable type per box of the data flow, with shapes, units and frames on every field, checked on construction.
+What: one immutable type per box of the data flow; shapes, units and frames stand at every field and are checked.
 In / out: numpy arrays only; images are uint8 RGB, masks bool, rigid transforms (4, 4) float64.
 Frames: ``cam`` is the OpenCV optical frame, ``world`` the arbitrary gauge of one capture, ``obj`` the canonical frame
 of the category (x front, y left, z up; unit = bounding-box diagonal of the template). ``a_T_b`` maps b to a.
@@ -23,7 +23,9 @@ ImageSource = Array | Callable[[], Array]
 def _finite(value: Any, shape: tuple[int | None, ...], what: str, dtype: Any = np.float64) -> Array:
     """Return `value` as a finite read-only array of `shape` (None = any length); raise ValueError naming `what`."""
     array = np.array(value, dtype=dtype)
-    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
+    if array.ndim != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, array.shape, strict=True)
+    ):
         raise ValueError(f"{what} has shape {array.shape}, expected {tuple('any' if n is None else n for n in shape)}")
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         raise ValueError(f"{what} contains NaN or infinite values")

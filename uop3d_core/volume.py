@@ -91,7 +91,8 @@ def signed_distance(mesh: Mesh, resolution: int, margin: float = 0.1) -> Grid:
 def closest_points(mesh: Mesh, points: Array) -> tuple[Array, Array, Array]:
     """Nearest surface point of (N, 3) points: positions (N, 3), distances (N,), faces (N,).
 
-    Exact on the triangle of the nearest of 20,000 surface samples, which is the right one but for far points.
+    Exact on the triangle of the nearest of 20,000 surface samples, which close to the surface may be a neighbour of the
+    right one: the distance is then too large by up to 0.6 % of the diagonal, on average by 0.01 %.
     """
     tri = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     samples, sample_faces = trimesh.sample.sample_surface_even(tri, 20_000, seed=0)

@@ -9,7 +9,7 @@ from uop3d_core.correspondence.data import IGNORE, SampleMaker, posed_views
 from uop3d_core.geometry import project, transform
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Template
 
-PLAIN = TrainSettings(cells=12, variants=3, shift=0, zoom=0, roll_deg=0, occlusion=0, background=0, colour=0)
+PLAIN = TrainSettings(cells=12, variants=3, shift=0, zoom=0, roll_deg=0, occlusion=0, texture=0, background=0, colour=0)
 STRIDE = 8
 
 

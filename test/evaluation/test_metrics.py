@@ -1,4 +1,4 @@
-"""Exact cases of the metrics, and the evaluations built on them with predictions that are known to be right or wrong."""
+"""Exact cases of the metrics, and evaluations of predictions that are known to be right or wrong."""
 
 import json
 

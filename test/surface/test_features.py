@@ -215,7 +215,7 @@ def test_a_surface_takes_little_memory():
     default = SurfaceSettings()
     mesh = potato(3)
     assert len(mesh.vertices) > default.vertices
-    capture = film(mesh, 20, square_camera(64), paint=normal_image(mesh))
+    capture = film(mesh, 12, square_camera(64), paint=normal_image(mesh))
     backbone = load_backbone("hog")
     surface = build_surface(capture, mesh, backbone, fit_basis([capture], [mesh], backbone, default), default)
     assert surface.features.shape[1:] == (default.views_per_vertex, default.components)

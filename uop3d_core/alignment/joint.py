@@ -3,7 +3,7 @@
 In: PairAlignments with several modes each, and every capture's unit frame (centred, unit diameter). Out: Alignment.
 Frames: ``unit`` of each capture, ``common`` = the frame of the start capture, which is the output's obj up to `orient`.
 
-Rotations are averaged robustly over the pair graph; every edge lends the mode that fits best. Each capture serves once
+Rotations are voted on, then averaged robustly over the pair graph; every edge lends the mode that fits best. Each capture serves once
 as the start; the start whose solution leaves the least truncated disagreement wins. No capture is chosen by hand.
 """
 
@@ -17,6 +17,8 @@ import numpy as np
 from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array, closest_rotation, rotation_error
 from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3
+
+VOTING_SWEEPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ def _edges(
 
 
 def _from_start(start: int, count: int, edges: _Edges, settings: JointSettings) -> _State:
-    """Spread out from one capture along the edges, then average until nothing changes."""
+    """Spread out from one capture along the edges, let the neighbours vote, then average until nothing changes."""
     scale, R, t = np.ones(count), np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
     known = np.arange(count) == start
     while not known.all():
@@ -141,12 +143,33 @@ def _from_start(start: int, count: int, edges: _Edges, settings: JointSettings) 
                 t[of] = scale[to] * R[to] @ edges.t[e, 0] + t[to]
                 known[of] = True
     state = _State(scale, R, t, np.inf)
+    for _ in range(VOTING_SWEEPS):
+        _vote(state, edges, start, settings)
     for _ in range(settings.rounds):
         state = _average(state, edges, start, settings)
     residual, mode = _residuals(edges, state)
     cost = np.minimum(residual / np.deg2rad(settings.truncate_deg), 1)
     penalty = np.take_along_axis(edges.cost, mode[:, None], 1)[:, 0]
     return replace(state, objective=float((cost + penalty).mean()))
+
+
+def _vote(state: _State, edges: _Edges, fixed: int, settings: JointSettings) -> None:
+    """Move every capture but the fixed one, in turn, to the prediction that most others support; changes `state`.
+
+    A robust mean cannot do that: it stays near where a wrong edge or mode has put the capture.
+    """
+    for of in range(len(state.scale)):
+        mine = np.flatnonzero(edges.of == of)
+        if of == fixed or len(mine) == 0:
+            continue
+        R = (state.R[edges.to[mine]][:, None] @ edges.R[mine]).reshape(-1, 9)
+        angle = np.arccos(np.clip((R @ R.T - 1) / 2, -1, 1)).reshape(-1, *edges.cost[mine].shape)
+        disagreement = np.minimum(angle / np.deg2rad(settings.truncate_deg), 1) + edges.cost[mine]
+        e, m = np.unravel_index(int(disagreement.min(-1).sum(-1).argmin()), edges.cost[mine].shape)
+        edge, to = mine[e], edges.to[mine[e]]
+        state.R[of] = state.R[to] @ edges.R[edge, m]
+        state.scale[of] = state.scale[to] * edges.scale[edge, m]
+        state.t[of] = state.scale[to] * state.R[to] @ edges.t[edge, m] + state.t[to]
 
 
 def _residuals(edges: _Edges, state: _State) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uop3d_core.config import PairSettings
-from uop3d_core.geometry import Array, umeyama
+from uop3d_core.geometry import umeyama
 from uop3d_core.types import PairAlignment, Sim3, Surface
 from uop3d_core.volume import signed_distance
 
@@ -187,9 +187,11 @@ def sample_hypotheses(matches: Matches, settings: PairSettings, rng: np.random.G
     """Similarities through random quadruples of matches, drawn by weight; implausible scales are dropped.
 
     Raises:
-        ValueError: no quadruple gives a plausible similarity.
+        ValueError: there are no matches, or no quadruple gives a plausible similarity.
     """
     weights = matches.weights.numpy().astype(np.float64)
+    if not weights.any():
+        raise ValueError("no appearance matches: one of them was not seen in any image")
     index = rng.choice(len(weights), size=(2 * settings.hypotheses, SAMPLE), p=weights / weights.sum())
     source, target = matches.a.numpy()[index], matches.b.numpy()[index]
     spread = np.sqrt(((source - source.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1))

@@ -95,9 +95,7 @@ def load_model(path: Path) -> Model:
         )
         channels = int(about["metadata"]["backbone"]["channels"])
         network = CorrespondenceNet(channels, len(template.mesh.vertices), **settings.network_arguments())
-        network.load_state_dict(
-            {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-        )
+        network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: the model's content does not fit together ({error})") from error
     return Model(about["backbone"], template, settings, network.eval(), about["metadata"])

@@ -100,6 +100,9 @@ class SampleMaker:
         roll = float(np.deg2rad(rng.uniform(-s.roll_deg, s.roll_deg)))
         crop = Crop(centre, base.side * float(np.exp(rng.uniform(-1, 1) * np.log1p(s.zoom))), self.pixels, roll)
         pixels, inside = crop.sample(image), crop.sample(mask)
+        if rng.random() < s.texture:
+            paint = rng.uniform(0.2, 0.7) * inside[..., None]
+            pixels = (pixels * (1 - paint) + self._background(rng) * paint).astype(np.uint8)
         if rng.random() < s.background:
             pixels = np.where(inside[..., None], pixels, self._background(rng))
         hidden = np.zeros_like(inside)

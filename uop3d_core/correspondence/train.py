@@ -1,7 +1,7 @@
 """Train the correspondence network: cache augmented backbone features once, then pass over them many times.
 
 In: captures with masks, their meshes, their Alignment, the Template. Out: a CorrespondenceNet and its provenance.
-On disk: ``folder/cache`` one file per view, ``folder/checkpoint.safetensors`` after every epoch, ``folder/tensorboard``.
+On disk in the working folder: ``cache`` per view, ``checkpoint.safetensors`` after every epoch, ``tensorboard``.
 A killed training goes on where it stood: finished views are not computed again, and an epoch's random numbers depend
 on the seed and the epoch only.
 """

@@ -119,7 +119,7 @@ def evaluate_pose(
         progress: is told "evaluation".
 
     Returns:
-        the JSON object that docs/evaluation.md describes, and the single results.
+        the JSON object that docs/files.md describes, and the single results.
     """
     views = [(capture, frame, box) for capture in captures for frame, box in _boxes(capture, jitter, seed)]
     results = []

@@ -52,7 +52,11 @@ class PoseEstimator:
 
     @classmethod
     def load(
-        cls, path: Path | str, backbone_spec: str | None = None, device: str = "cpu", settings: PoseSettings | None = None
+        cls,
+        path: Path | str,
+        backbone_spec: str | None = None,
+        device: str = "cpu",
+        settings: PoseSettings | None = None,
     ) -> PoseEstimator:
         """Read a model file.
 

@@ -33,9 +33,9 @@ def vertex_observations(
         batch = frames[start : start + BATCH]
         pixels = settings.cells * backbone.stride
         crops = [Crop.around(mask_box(mask), pixels, settings.margin) for _, mask in batch]
-        images = np.stack([crop.sample(frame.image) for crop, (frame, _) in zip(crops, batch)])
+        images = np.stack([crop.sample(frame.image) for crop, (frame, _) in zip(crops, batch, strict=True)])
         grids = backbone(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).float().cpu()
-        for grid, crop, (frame, mask) in zip(grids, crops, batch):
+        for grid, crop, (frame, mask) in zip(grids, crops, batch, strict=True):
             seen, uv = visible_vertices(caster, normals, frame, mask)
             yield seen, _sample(grid, crop.to_crop(uv), pixels)
 

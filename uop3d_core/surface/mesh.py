@@ -23,6 +23,8 @@ MIN_VIEWS = 3
 MIN_POINTS = 100
 MIN_COVERED = 0.5
 CHECKED_PIXELS = 1000
+CLOSING_RADII = (0.02, 0.03, 0.045, 0.065, 0.1, 0.15)
+COVERAGE_LOSS = 0.02
 CHECK_INPUT = (
     "Check that masks belong to their frames and that the camera poses are right (camera-to-world, axes as documented)"
 )
@@ -35,7 +37,7 @@ def coarse_mesh(capture: Capture, settings: SurfaceSettings) -> Mesh:
         ValueError: too few usable masks, or masks and cameras that contradict each other.
     """
     frames, masks = usable_masks(capture)
-    cones = [_silhouette(frame, mask) for frame, mask in zip(frames, masks)]
+    cones = [_silhouette(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
     low, high = _object_box(frames, masks)
     allowed = int(settings.mask_tolerance * len(frames))
     for resolution in (40, 40, settings.resolution):
@@ -45,10 +47,6 @@ def coarse_mesh(capture: Capture, settings: SurfaceSettings) -> Mesh:
         if len(inside) < 8:
             raise ValueError(f"capture {capture.name}: the masks have no common volume. {CHECK_INPUT}")
         low, high = inside.min(0) - 2 * lattice.spacing, inside.max(0) + 2 * lattice.spacing
-    if capture.points is not None:
-        cloud = _inside_masks(capture.points, frames, masks, settings.point_share)
-        if len(cloud) >= MIN_POINTS:
-            values = np.maximum(values, _cloud_distance(lattice, cloud))
     try:
         mesh = extract_mesh(Grid(lattice, values.astype(np.float32)), settings.vertices)
     except ValueError as error:
@@ -58,7 +56,33 @@ def coarse_mesh(capture: Capture, settings: SurfaceSettings) -> Mesh:
         raise ValueError(
             f"capture {capture.name}: the masks' common volume fills only {covered:.0%} of the masks. {CHECK_INPUT}"
         )
-    return mesh
+    if capture.points is None:
+        return mesh
+    cloud = _inside_masks(capture.points, frames, masks, settings.point_share)
+    return _hollowed(Grid(lattice, values), cloud, covered, frames, masks, settings) or mesh
+
+
+def _hollowed(
+    hull: Grid, cloud: Array, covered: float, frames: list[Frame], masks: list[Array], settings: SurfaceSettings
+) -> Mesh | None:
+    """The hull less what lies clearly outside a point cloud, or None where the cloud is too thin to tell.
+
+    The solid of the points is closed with the smallest ball that leaves the silhouettes as filled as the hull's.
+    """
+    if len(cloud) < MIN_POINTS:
+        return None
+    distance = cKDTree(cloud).query(hull.lattice.points.reshape(-1, 3), workers=-1)[0].reshape(hull.lattice.shape)
+    diagonal = float(np.linalg.norm(np.ptp(cloud, axis=0)))
+    for share in CLOSING_RADII:
+        solid = _closed_solid(distance, hull.lattice.spacing, share * diagonal)
+        try:
+            values = np.maximum(hull.values, solid).astype(np.float32)
+            mesh = extract_mesh(Grid(hull.lattice, values), settings.vertices)
+        except ValueError:
+            continue
+        if _covered_share(mesh, frames, masks) >= covered - COVERAGE_LOSS:
+            return mesh
+    return None
 
 
 def usable_masks(capture: Capture) -> tuple[list[Frame], list[Array]]:
@@ -80,7 +104,7 @@ def usable_masks(capture: Capture) -> tuple[list[Frame], list[Array]]:
 def _covered_share(mesh: Mesh, frames: list[Frame], masks: list[Array]) -> float:
     """Share of the mask's pixels that the mesh covers, in the median frame."""
     caster, shares = RayCaster(mesh), []
-    for frame, mask in zip(frames, masks):
+    for frame, mask in zip(frames, masks, strict=True):
         assert frame.cam_T_world is not None
         pixels = np.argwhere(mask)[:: 1 + int(mask.sum()) // CHECKED_PIXELS, ::-1]
         shares.append(caster.first_hits_of_pixels(frame.camera.K, pixels, frame.cam_T_world).mask.mean())
@@ -98,7 +122,7 @@ def _silhouette(frame: Frame, mask: Array) -> tuple[Frame, Array]:
 def _object_box(frames: list[Frame], masks: list[Array]) -> tuple[Array, Array]:
     """A cube that surely holds the object: around the point all masks look at, as large as the masks say."""
     origins, directions, half_angles = [], [], []
-    for frame, mask in zip(frames, masks):
+    for frame, mask in zip(frames, masks, strict=True):
         box = mask_box(mask)
         corners = np.array([[(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], box[:2], box[2:]])
         rays = pixel_rays(frame.camera.K, corners)
@@ -121,7 +145,7 @@ def _hull_distance(lattice: Lattice, cones: list[tuple[Frame, Array]], allowed: 
     """
     shape = lattice.shape
     values = np.full((len(cones), *shape), -np.inf, dtype=np.float32)
-    for row, (frame, outline) in zip(values, cones):
+    for row, (frame, outline) in zip(values, cones, strict=True):
         u, v, z = _project_lattice(frame, lattice.axes)
         seen = (z > 0) & (u > -0.5) & (u < frame.camera.width - 0.5) & (v > -0.5) & (v < frame.camera.height - 0.5)
         pixels = cv2.remap(outline, u.reshape(shape[0], -1), v.reshape(shape[0], -1), cv2.INTER_LINEAR)
@@ -145,7 +169,7 @@ def _project_lattice(frame: Frame, axes: list[Array]) -> tuple[Array, Array, Arr
 def _inside_masks(points: Array, frames: list[Frame], masks: list[Array], share: float) -> Array:
     """The points that at least `share` of the masks cover (outside an image counts as not covered)."""
     votes = np.zeros(len(points))
-    for frame, mask in zip(frames, masks):
+    for frame, mask in zip(frames, masks, strict=True):
         assert frame.cam_T_world is not None
         cam = transform(frame.cam_T_world, points)
         ok = cam[:, 2] > 0
@@ -155,21 +179,14 @@ def _inside_masks(points: Array, frames: list[Frame], masks: list[Array], share:
     return points[votes >= share * len(frames)]
 
 
-def _cloud_distance(lattice: Lattice, cloud: Array) -> Array:
-    """Signed distance to the solid that a point cloud encloses, by closing with the smallest ball that seals it.
+def _closed_solid(distance: Array, spacing: float, radius: float) -> Array:
+    """Signed distance to a cloud closed with a ball: the union of balls about the points, filled, then shrunk back.
 
-    The union of balls of radius r about the points is filled and shrunk back by r; r grows until the filled inside
-    holds clearly more than the shell, or a tenth of the cloud's diagonal is reached.
+    Args:
+        distance: (X, Y, Z) distance of lattice points to the nearest point of the cloud.
+        spacing: of the lattice.
+        radius: of the ball.
     """
-    distance = cKDTree(cloud).query(lattice.points.reshape(-1, 3), workers=-1)[0].reshape(lattice.shape)
-    spacing = lattice.spacing
-    radius, limit = 1.5 * spacing, 0.1 * float(np.linalg.norm(np.ptp(cloud, axis=0)))
-    while True:
-        shell = distance < radius
-        solid = binary_fill_holes(shell)
-        if radius >= limit or solid.sum() > 1.3 * shell.sum():
-            break
-        radius *= 1.3
+    solid = binary_fill_holes(distance < radius)
     outside = distance_transform_edt(~solid) * spacing
-    depth = np.where(solid, -distance_transform_edt(solid) * spacing, outside)
-    return depth + radius
+    return np.where(solid, -distance_transform_edt(solid) * spacing, outside) + radius

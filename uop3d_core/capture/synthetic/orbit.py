@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.types import Camera
 
-ELEVATIONS = (15.0, 65.0)
+ELEVATIONS = (6.0, 65.0)
 """Lowest and highest elevation in degrees."""
 NEAREST = 1.5
 """Smallest mean distance, in diameters of the object."""
@@ -25,7 +25,7 @@ def random_camera(rng: np.random.Generator, pixels: int) -> Camera:
 
 
 def random_orbit(rng: np.random.Generator, camera: Camera, views: int) -> Array:
-    """Positions cam_T_obj (views, 4, 4) in the order of a video: one or two rings with hand-shake, image upright."""
+    """Positions cam_T_obj (views, 4, 4) in the order of a video: rings with hand-shake, image upright."""
     azimuth, elevation = _rings(rng, views)
     distance = max(NEAREST, camera.K[0, 0] / camera.width / rng.uniform(0.55, 0.85)) * (1 + 0.04 * _shake(rng, views))
     eye = distance[:, None] * np.stack(
@@ -37,9 +37,9 @@ def random_orbit(rng: np.random.Generator, camera: Camera, views: int) -> Array:
 
 def _rings(rng: np.random.Generator, views: int) -> tuple[Array, Array]:
     """Azimuth and elevation (views,) in radians."""
-    if rng.random() < 0.65 and views >= 8:
+    if views >= 8:
         counts = [views - views // 2, views // 2]
-        heights = [rng.uniform(18, 32), rng.uniform(40, 60)]
+        heights = [rng.uniform(10, 22), rng.uniform(38, 58)]
         if rng.random() < 0.5:
             heights.reverse()
     else:

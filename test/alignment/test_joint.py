@@ -1,0 +1,254 @@
+"""Pairs with known answers are put together: exactly, against wrong edges, wrong best modes and outliers."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scenes import random_sim3
+from scipy.spatial.transform import Rotation
+
+from uop3d_core.alignment.joint import joint_alignment, reorient
+from uop3d_core.config import JointSettings
+from uop3d_core.geometry import rotation_error
+from uop3d_core.types import Alignment, PairAlignment, Sim3
+
+SETTINGS = JointSettings()
+FLIP = Sim3(1, np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
+
+
+def captures(count: int, seed: int) -> dict[str, Sim3]:
+    """True common_T_world of captures c0, c1, ..."""
+    rng = np.random.default_rng(seed)
+    return {f"c{i}": random_sim3(rng) for i in range(count)}
+
+
+def unit_frames(truth: dict[str, Sim3]) -> dict[str, Sim3]:
+    """unit_T_world as the pairwise stage makes them: the size is undone, the rotation of the world is kept."""
+    return {name: Sim3(T.scale, np.eye(3), T.R.T @ T.t) for name, T in truth.items()}
+
+
+def pair(truth: dict[str, Sim3], a: str, b: str, modes: list[Sim3] | None = None, gap: float = 0.02) -> PairAlignment:
+    """The true a_T_b, or `modes` applied in the common frame; every further mode scores `gap` less."""
+    a_T_b = tuple(truth[a].inverse() @ mode @ truth[b] for mode in modes or [Sim3.identity()])
+    scores = -0.02 - gap * np.arange(len(a_T_b))
+    return PairAlignment(a, b, a_T_b, scores, -scores, -scores)
+
+
+def far_rotation(rng: np.random.Generator) -> Sim3:
+    """A wrong alignment, more than 60 degrees off."""
+    axis = rng.normal(size=3)
+    turn = rng.uniform(np.deg2rad(60), np.pi) * axis / np.linalg.norm(axis)
+    return Sim3(float(np.exp(rng.normal(0, 0.1))), Rotation.from_rotvec(turn).as_matrix(), 0.1 * rng.normal(size=3))
+
+
+def scattered(edges: list[tuple[str, str]], count: int, most: int, rng: np.random.Generator) -> set[tuple[str, str]]:
+    """`count` random edges, at most `most` of them at each capture."""
+    while True:
+        chosen: set[tuple[str, str]] = set()
+        for a, b in rng.permutation(edges).tolist():
+            if len(chosen) < count and max(sum(name in edge for edge in chosen) for name in (a, b)) < most:
+                chosen.add((a, b))
+        if len(chosen) == count:
+            return chosen
+
+
+def spread(alignment: Alignment, truth: dict[str, Sim3], names: list[str]) -> tuple[float, float, float]:
+    """How much obj_T_common differs between captures: degrees, relative scale, distance in common units."""
+    obj_T_common = [alignment.captures[n].obj_T_world @ truth[n].inverse() for n in names]
+    angles = [np.rad2deg(rotation_error(a.R, b.R)) for a, b in combinations(obj_T_common, 2)]
+    scales = [a.scale / b.scale - 1 for a, b in combinations(obj_T_common, 2)]
+    places = [np.linalg.norm(a.t - b.t) / a.scale for a, b in combinations(obj_T_common, 2)]
+    return max(angles), np.abs(scales).max(), max(places)
+
+
+def test_all_pairs_of_perfect_captures():
+    truth = captures(6, 0)
+    pairs = [pair(truth, a, b) for a, b in combinations(truth, 2)]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert max(spread(alignment, truth, list(truth))) < 1e-6
+    assert alignment.category == "mug" and alignment.reference in truth and list(alignment.captures) == list(truth)
+    for entry in alignment.captures.values():
+        assert entry.accepted and entry.reason == "" and entry.score == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [("c0", "c1"), ("c1", "c2"), ("c2", "c3"), ("c3", "c4")],
+        [("c4", "c0"), ("c2", "c0"), ("c0", "c3"), ("c1", "c0")],
+        [("c3", "c1"), ("c1", "c4"), ("c0", "c4"), ("c2", "c0"), ("c3", "c2")],
+    ],
+)
+def test_chains_stars_and_rings(edges):
+    truth = captures(5, 1)
+    pairs = [pair(truth, a, b) for a, b in edges]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert max(spread(alignment, truth, list(truth))) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_edges(seed):
+    """30 % of all pairs are wrong, evenly enough that every capture keeps a majority."""
+    rng = np.random.default_rng(seed)
+    truth = captures(10, seed)
+    edges = list(combinations(truth, 2))
+    wrong = scattered(edges, 14, 4, rng)
+    pairs = [pair(truth, a, b, [far_rotation(rng)] if (a, b) in wrong else None) for a, b in edges]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    angle, scale, place = spread(alignment, truth, list(truth))
+    assert angle < 2 and scale < 0.03 and place < 0.05
+    assert all(entry.accepted for entry in alignment.captures.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flipped_best_modes(seed):
+    """In a quarter of the pairs the best mode is turned by half, and the right one comes second.
+
+    At most two flips at each of eight captures: only then is the truth surely what costs least.
+    """
+    rng = np.random.default_rng(seed)
+    truth = captures(8, seed)
+    edges = list(combinations(truth, 2))
+    flipped = scattered(edges, 7, 2, rng)
+    pairs = [pair(truth, *e, [FLIP, Sim3.identity()] if e in flipped else [Sim3.identity(), FLIP]) for e in edges]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert max(spread(alignment, truth, list(truth))) < 1e-5
+    assert min(entry.score for entry in alignment.captures.values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outlier_is_rejected(seed):
+    rng = np.random.default_rng(seed)
+    truth = captures(8, seed)
+    pairs = [pair(truth, a, b, [far_rotation(rng)] if "c3" in (a, b) else None) for a, b in combinations(truth, 2)]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    good = [name for name in truth if name != "c3"]
+    assert max(spread(alignment, truth, good)) < 1e-5
+    outlier = alignment.captures["c3"]
+    assert not outlier.accepted and "agrees with the other captures" in outlier.reason and outlier.score < 0.4
+    assert all(alignment.captures[name].accepted for name in good) and alignment.reference in good
+    assert list(alignment.captures) == list(truth)
+
+
+def test_a_rejected_capture_is_placed_where_most_say():
+    rng = np.random.default_rng(0)
+    truth = captures(8, 0)
+    right_to_c3 = {"c0", "c1"}
+    pairs = [
+        pair(truth, a, b, [far_rotation(rng)] if "c3" in (a, b) and not right_to_c3 & {a, b} else None)
+        for a, b in combinations(truth, 2)
+    ]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert not alignment.captures["c3"].accepted
+    assert max(spread(alignment, truth, list(truth))) < 1e-5
+
+
+def test_noise_is_averaged():
+    rng = np.random.default_rng(0)
+    truth = captures(9, 0)
+
+    def noisy():
+        turn = Rotation.from_rotvec(np.deg2rad(4) * rng.normal(size=3)).as_matrix()
+        return Sim3(float(np.exp(0.03 * rng.normal())), turn, 0.03 * rng.normal(size=3))
+
+    pairs = [pair(truth, a, b, [noisy()]) for a, b in combinations(truth, 2)]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    angle, scale, place = spread(alignment, truth, list(truth))
+    single = max(np.rad2deg(rotation_error(p.a_T_b[0].R, (truth[p.a].inverse() @ truth[p.b]).R)) for p in pairs)
+    assert angle < 0.7 * single and scale < 0.08 and place < 0.15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_names_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    truth = captures(7, seed)
+    pairs = [
+        pair(truth, a, b, [far_rotation(rng)] if "c5" in (a, b) or rng.random() < 0.15 else None)
+        for a, b in combinations(truth, 2)
+    ]
+    first = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    names = list(rng.permutation(list(truth)))
+    shuffled = [pairs[i] for i in rng.permutation(len(pairs))]
+    units = unit_frames(truth)
+    second = joint_alignment("mug", shuffled, {str(n): units[str(n)] for n in names}, SETTINGS)
+    change = [second.captures[n].obj_T_world @ first.captures[n].obj_T_world.inverse() for n in truth]
+    for n, T in zip(truth, change, strict=True):
+        assert first.captures[n].accepted == second.captures[n].accepted
+        assert first.captures[n].score == pytest.approx(second.captures[n].score, abs=0.02)
+        if first.captures[n].accepted:
+            assert np.rad2deg(rotation_error(T.R, change[0].R)) < 1 and T.scale == pytest.approx(
+                change[0].scale, rel=0.01
+            )
+
+
+def test_worlds_may_be_moved():
+    """Another gauge of one world changes nothing about how the objects lie to each other."""
+    rng = np.random.default_rng(0)
+    truth = captures(6, 0)
+    modes = {edge: [far_rotation(rng)] if rng.random() < 0.15 else None for edge in combinations(truth, 2)}
+    G = random_sim3(rng)
+    moved_truth = {**truth, "c2": truth["c2"] @ G.inverse()}
+    units = unit_frames(truth)
+    moved_units = {**units, "c2": units["c2"] @ G.inverse()}
+    plain, moved = (
+        joint_alignment("mug", [pair(t, *edge, modes[edge]) for edge in modes], u, SETTINGS)
+        for t, u in ((truth, units), (moved_truth, moved_units))
+    )
+    change = []
+    for name in truth:
+        back = G if name == "c2" else Sim3.identity()
+        change.append(moved.captures[name].obj_T_world @ back @ plain.captures[name].obj_T_world.inverse())
+        assert moved.captures[name].score == pytest.approx(plain.captures[name].score, abs=1e-3)
+    for T in change:
+        assert np.rad2deg(rotation_error(T.R, change[0].R)) < 0.2 and T.scale == pytest.approx(
+            change[0].scale, rel=2e-3
+        )
+
+
+def test_disconnected_pairs():
+    truth = captures(4, 0)
+    pairs = [pair(truth, "c0", "c1"), pair(truth, "c2", "c3")]
+    with pytest.raises(ValueError, match="the pair graph is not connected"):
+        joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+
+
+def test_no_pairs():
+    truth = captures(2, 0)
+    with pytest.raises(ValueError, match="the pair graph is not connected"):
+        joint_alignment("mug", [], unit_frames(truth), SETTINGS)
+
+
+def test_pair_of_an_unknown_capture():
+    truth = captures(3, 0)
+    with pytest.raises(ValueError, match=r"pair \(c0, c2\) names capture 'c2', which is not to be aligned"):
+        units = {name: T for name, T in unit_frames(truth).items() if name != "c2"}
+        joint_alignment("mug", [pair(truth, "c0", "c1"), pair(truth, "c0", "c2")], units, SETTINGS)
+
+
+def test_two_captures():
+    truth = captures(2, 3)
+    alignment = joint_alignment("mug", [pair(truth, "c1", "c0", [Sim3.identity(), FLIP])], unit_frames(truth), SETTINGS)
+    assert max(spread(alignment, truth, ["c0", "c1"])) < 1e-6
+    assert all(entry.accepted for entry in alignment.captures.values())
+
+
+def test_one_capture():
+    truth = captures(1, 3)
+    alignment = joint_alignment("mug", [], unit_frames(truth), SETTINGS)
+    assert alignment.reference == "c0" and alignment.captures["c0"].accepted
+    assert alignment.captures["c0"].obj_T_world.R == pytest.approx(np.eye(3))
+
+
+def test_reorient_moves_all_captures_alike():
+    truth = captures(3, 0)
+    pairs = [pair(truth, a, b) for a, b in combinations(truth, 2)]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    new_T_obj = random_sim3(np.random.default_rng(1))
+    turned = reorient(alignment, new_T_obj)
+    for name, entry in alignment.captures.items():
+        expected = new_T_obj @ entry.obj_T_world
+        np.testing.assert_allclose(turned.captures[name].obj_T_world.matrix, expected.matrix)
+        assert (turned.captures[name].score, turned.captures[name].accepted) == (entry.score, entry.accepted)
+    back = reorient(turned, new_T_obj.inverse())
+    for name, entry in alignment.captures.items():
+        np.testing.assert_allclose(back.captures[name].obj_T_world.matrix, entry.obj_T_world.matrix, atol=1e-12)

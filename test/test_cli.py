@@ -1,0 +1,237 @@
+"""The command line: what it accepts, what it says when it cannot go on, and the files it promises."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from uop3d_core.capture.synthetic import write_category
+from uop3d_core.cli import app
+
+FAST = [
+    "surface.vertices=120", "surface.resolution=40", "surface.cells=12", "surface.components=24",
+    "pair.hypotheses=100", "pair.candidates=4", "pair.iterations=3", "pair.modes=1", "pair.field_resolution=20",
+    "template.vertices=100", "template.resolution=32",
+    "train.epochs=1", "train.variants=1", "train.components=16", "train.width=16", "train.blocks=1",
+    "train.embedding=16", "train.cells=12",
+]  # fmt: skip
+SETTINGS = [part for change in FAST for part in ("--set", change)]
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def mugs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captures") / "mug"
+    write_category(folder, 3, seed=4, views=6, pixels=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(mugs, tmp_path_factory):
+    """A run with a model of two mugs; to be read only."""
+    folder = tmp_path_factory.mktemp("runs") / "mug"
+    call("learn", mugs, "--out", folder, "--backbone", "hog", "--only", "mug_00,mug_01", *SETTINGS)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command", ["", "learn", "align", "train", "estimate", "evaluate alignment", "evaluate pose", "demo"]
+)
+def test_help(command):
+    assert "Usage" in call(*command.split(), "--help")
+
+
+def test_version():
+    assert call("--version").startswith("uop3d 0.")
+
+
+def test_learn_makes_what_the_contract_says(learned):
+    for name in ("alignment.json", "template.ply", "model.safetensors", "run.json"):
+        assert (learned / name).is_file()
+
+
+def test_train_again_finds_the_model(learned):
+    assert "was there already" in call("train", learned)
+
+
+def test_estimate_capture(learned, mugs, tmp_path):
+    call("estimate", learned / "model.safetensors", mugs / "mug_02", "--json", tmp_path / "out.json",
+         "--overlay", tmp_path / "pictures")  # fmt: skip
+    entries = json.loads((tmp_path / "out.json").read_text())
+    assert len(entries) == 6 == len(list((tmp_path / "pictures").iterdir()))
+    for entry in entries:
+        assert entry.keys() == {"image", "detections"}
+        (detection,) = entry["detections"]
+        assert detection.keys() == {"bbox_xyxy", "label", "cam_T_obj", "scale", "score"}
+        assert np.shape(detection["cam_T_obj"]) == (4, 4) and detection["scale"] is None
+        assert detection["label"] == "mug"
+
+
+def test_estimate_images(learned, mugs, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("0000.jpg", "0001.jpg"):
+        shutil.copy(mugs / "mug_02" / "images" / name, images)
+    boxes = [{"bbox_xyxy": [10, 10, 50, 50], "label": "mug", "score": 0.9}] * 2
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image": "0001.jpg", "detections": boxes}]))
+    (tmp_path / "camera.json").write_text(
+        json.dumps({"width": 64, "height": 64, "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]})
+    )
+    call("estimate", learned / "model.safetensors", images, "--detections", tmp_path / "boxes.json",
+         "--camera", tmp_path / "camera.json", "--json", tmp_path / "out.json")  # fmt: skip
+    entries = json.loads((tmp_path / "out.json").read_text())
+    assert [(entry["image"], len(entry["detections"])) for entry in entries] == [("0000.jpg", 0), ("0001.jpg", 2)]
+    output = call("estimate", learned / "model.safetensors", images, "--json", tmp_path / "x.json", code=1)
+    assert "--detections" in output and not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "camera", "message"),
+    [
+        ([{"image": "9.jpg", "detections": []}], None, "'9.jpg' is none of"),
+        ([{"image": "0000.jpg"}], None, '"detections" must be a list'),
+        ([{"image": "0000.jpg", "detections": [{"bbox_xyxy": [5, 5, 1, 9]}]}], None, "positive size"),
+        ([{"image": "0000.jpg", "detections": [{"bbox_xyxy": [1, 2, 3]}]}], None, "shape"),
+        ([{"image": "0000.jpg", "detections": [{"bbox_xyxy": [1, 2, 3, 4], "score": "high"}]}], None, "score"),
+        ({}, None, "must hold a list"),
+        ([], {"width": 64, "height": 64}, "K is missing"),
+        ([], {"width": 64, "height": 64, "K": [[1, 2]]}, "shape"),
+        ([], {"width": 64.5, "height": 64, "K": []}, "whole number"),
+        ([{"image": "0000.jpg", "detections": [{"bbox_xyxy": [1, 2, 30, 40]}]}], {"width": 99, "height": 64,
+          "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]}, "99 x 64"),
+    ],
+)  # fmt: skip
+def test_bad_boxes_and_cameras(learned, mugs, tmp_path, boxes, camera, message):
+    camera = camera or {"width": 64, "height": 64, "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    (tmp_path / "camera.json").write_text(json.dumps(camera))
+    output = call("estimate", learned / "model.safetensors", mugs / "mug_02" / "images" / "0000.jpg", "--detections",
+                  tmp_path / "boxes.json", "--camera", tmp_path / "camera.json", "--json", tmp_path / "o.json",
+                  code=1)  # fmt: skip
+    assert message in output and not (tmp_path / "o.json").exists()
+
+
+def test_evaluate(learned, mugs, tmp_path):
+    call("evaluate", "alignment", learned, "--labels", mugs / "labels.json", "--json", tmp_path / "a.json")
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["all"]["pairs"] == 1 and {"acc30", "median_deg", "up_acc10"} <= report["all"].keys()
+    arguments = ["evaluate", "pose", learned / "model.safetensors", "--captures", mugs, "--labels",
+                 mugs / "labels.json", "--run", learned, "--json", tmp_path / "p.json"]  # fmt: skip
+    call(*arguments, "--jitter", 0.1)
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
+    assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
+    assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+
+
+def test_evaluate_refuses_another_run(learned, mugs, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    content = json.loads((learned / "alignment.json").read_text())
+    content["captures"]["mug_00"]["accepted"] = not content["captures"]["mug_00"]["accepted"]
+    (run / "alignment.json").write_text(json.dumps(content))
+    output = call("evaluate", "pose", learned / "model.safetensors", "--captures", mugs, "--labels",
+                  mugs / "labels.json", "--run", run, "--json", tmp_path / "p.json", code=1)  # fmt: skip
+    assert "was not trained on the alignment" in output
+
+
+def test_changed_training_setting_trains_again(learned, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    call("train", run, "--set", "train.epochs=2")
+    assert "was there already" in call("train", run)
+    assert "takes settings of train.* only" in call("train", run, "--set", "pair.modes=2", code=1)
+
+
+def test_damaged_models(learned, mugs, tmp_path):
+    model = tmp_path / "model.safetensors"
+    for content, message in (
+        ((learned / "model.safetensors").read_bytes()[:-100], "damaged"),
+        (b"", "damaged"),
+        ((learned / "2_basis.safetensors").read_bytes(), "not a uop3d model"),
+        ((learned / "model.safetensors").read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 9', 1), "format 9"),
+    ):
+        model.write_bytes(content)
+        output = call("estimate", model, mugs / "mug_02", "--json", tmp_path / "o.json", code=1)
+        assert message in output and "Traceback" not in output
+        assert not (tmp_path / "o.json").exists()
+
+
+def rewrite(folder, change):
+    path = folder / "transforms.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "transforms.json").unlink(), "no captures here"),
+        (lambda f: next((f / "masks").iterdir()).unlink(), "mask"),
+        (lambda f: rewrite(f, lambda c: c["frames"][0].update(w=63)), "63"),
+        (lambda f: rewrite(f, lambda c: c["frames"][0]["transform_matrix"][0].__setitem__(0, float("nan"))), "finite"),
+        (lambda f: rewrite(f, lambda c: c.update(frames=c["frames"][:1])), "at least 2"),
+    ],
+)
+def test_bad_captures(mugs, tmp_path, spoil, message):
+    folder = tmp_path / "captures" / "mug_00"
+    shutil.copytree(mugs / "mug_00", folder)
+    spoil(folder)
+    output = call("learn", tmp_path / "captures", "--out", tmp_path / "run", "--backbone", "hog", *SETTINGS, code=1)
+    assert message in output and "Traceback" not in output
+    assert not (tmp_path / "run" / "alignment.json").exists()
+
+
+def test_empty_masks(mugs, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "captures" / "mug_00"
+    shutil.copytree(mugs / "mug_00", folder)
+    for path in (folder / "masks").iterdir():
+        Image.new("L", (64, 64)).save(path)
+    output = call("align", tmp_path / "captures", "--out", tmp_path / "run", "--backbone", "hog", code=1)
+    assert "masks show the object" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "pair.mode=3"], "did you mean 'modes'"),
+        (["--set", "pears.modes=3"], "did you mean 'pair'"),
+        (["--set", "pair.modes=none"], "pair.modes"),
+        (["--set", "modes"], "STAGE.KEY=VALUE"),
+        (["--only", "mug_07"], "there is no capture mug_07"),
+        (["--backbone", "sift"], "unknown backbone 'sift'"),
+        (["--backbone", "dinov2-small:/no/such/file"], "--backbone hog"),
+    ],
+)
+def test_bad_options(mugs, tmp_path, arguments, message):
+    backbone = [] if "--backbone" in arguments else ["--backbone", "hog"]
+    assert message in call("align", mugs, "--out", tmp_path / "run", *backbone, *arguments, code=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_needs_a_run(tmp_path):
+    assert "is not a run" in call("train", tmp_path, code=1)
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setenv("UOP3D_DEBUG", "1")
+    result = CliRunner().invoke(app, ["train", str(tmp_path)])
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_interrupt(monkeypatch, mugs, tmp_path):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("uop3d_core.pipeline.aligning.align", stop)
+    assert "run the same command again" in call("align", mugs, "--out", tmp_path / "run", code=130)
