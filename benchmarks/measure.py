@@ -67,18 +67,23 @@ def mean_cost(costs: list[Cost]) -> dict[str, float]:
 
 
 def table(rows: dict[str, dict[str, float]], reference: str) -> str:
-    """Aligned text: one line per method, then per other method the ratio of its numbers to the reference's."""
-    others = [name for name in rows if name != reference]
-    ratios = {f"{name} / {reference}": _ratios(rows[name], rows[reference]) for name in others}
-    lines = [["", *rows[reference]]]
-    lines += [[name, *(f"{value:.4g}" for value in row.values())] for name, row in rows.items()]
-    lines += [[name, *(f"{value:.3f}" for value in row.values())] for name, row in ratios.items()]
+    """Aligned text: one line per method, then per other method the ratio of its numbers to the reference's.
+
+    The columns are those of the reference; what another method lacks is shown as "-".
+    """
+    columns = rows[reference]
+    lines = [["", *columns]]
+    lines += [[name, *(_text(row.get(key), "{:.4g}") for key in columns)] for name, row in rows.items()]
+    for name, row in rows.items():
+        if name != reference:
+            ratios = [row[key] / value if key in row and value else None for key, value in columns.items()]
+            lines.append([f"{name} / {reference}", *(_text(ratio, "{:.3f}") for ratio in ratios)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
 
 
-def _ratios(row: dict[str, float], reference: dict[str, float]) -> dict[str, float]:
-    return {key: row[key] / value if value else float("nan") for key, value in reference.items()}
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

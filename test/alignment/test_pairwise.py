@@ -172,9 +172,10 @@ def test_refinement_never_lowers_the_score():
     start += [Sim3(1, R, np.zeros(3)) for R in random_rotations(10, rng)]
     matches = match(a, b, feature_distance(a, b), QUICK.cycle_temperature)
     before = score(a, b, matches, batch(start), QUICK.appearance_share)[0]
-    refined = refine(a, b, matches, batch(start), QUICK)
+    each = [refine(a, b, matches, batch([T]), QUICK) for T in start]  # one by one: a batch may drop the hopeless
+    refined = Similarities(*(torch.cat([getattr(T, name) for T in each]) for name in ("s", "R", "t")))
     after = score(a, b, matches, refined, QUICK.appearance_share)[0]
-    assert (after >= before).all() and (after > before + 0.01).sum() >= 5
+    assert (after >= before - 1e-6).all() and (after > before + 0.01).sum() >= 5
     angle = np.rad2deg(rotation_error(refined.R.double().numpy()[:4], true.R))
     assert angle.max() < 0.5  # starts up to 0.5 rad away end at the truth
     np.testing.assert_allclose(torch.linalg.det(refined.R), 1, atol=1e-4)

@@ -6,7 +6,7 @@ import trimesh
 
 from uop3d_core.report.overlay import MIN_SIDE, Overlay, draw_axes, enlarged
 from uop3d_core.report.shading import ShadedMesh, outline
-from uop3d_core.report.sheets import contact_sheet, draw_alignment, draw_template
+from uop3d_core.report.sheets import CORNER, VIEWS, contact_sheet, draw_alignment, draw_template
 from uop3d_core.types import Alignment, Camera, CaptureAlignment, Detection, Mesh, PoseEstimate, Sim3, Template
 
 FRONT_VIEW = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 4], [0, 0, 0, 1]])
@@ -117,3 +117,14 @@ def test_many_captures_go_side_by_side(template):
     entries = {f"c{i:02d}": CaptureAlignment(Sim3.identity(), 0.9, True) for i in range(14)}
     picture = draw_alignment(Alignment("box", "c00", entries), dict.fromkeys(entries, template.mesh), template)
     assert picture.shape[0] < 8 * 230 and picture.shape[1] > 1400
+
+
+def test_views_are_what_their_names_say():
+    views = {**VIEWS, "corner": CORNER}
+    for view in views.values():
+        np.testing.assert_allclose(view[:3, :3] @ view[:3, :3].T, np.eye(3), atol=1e-12)
+        assert np.linalg.det(view[:3, :3]) == pytest.approx(1)
+    eyes = {name: -view[:3, :3].T @ view[:3, 3] for name, view in views.items()}
+    for name, axis in (("front", 0), ("left side", 1), ("top", 2)):
+        assert eyes[name][axis] == pytest.approx(np.linalg.norm(eyes[name]))
+    assert (eyes["corner"] > 1).all(), "front, left and above"

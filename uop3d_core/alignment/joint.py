@@ -3,8 +3,9 @@
 In: PairAlignments with several modes each, and every capture's unit frame (centred, unit diameter). Out: Alignment.
 Frames: ``unit`` of each capture, ``common`` = the frame of the start capture, which is the output's obj up to `orient`.
 
-Rotations are voted on, then averaged robustly over the pair graph; every edge lends the mode that fits best. Each capture serves once
-as the start; the start whose solution leaves the least truncated disagreement wins. No capture is chosen by hand.
+Rotations are voted on, then averaged robustly over the pair graph; every edge lends the mode that fits best. Each
+capture serves once as the start; the start whose solution leaves the least truncated disagreement wins. No capture is
+chosen by hand.
 """
 
 from __future__ import annotations

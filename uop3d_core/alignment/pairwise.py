@@ -25,6 +25,7 @@ from uop3d_core.volume import signed_distance
 SAMPLE = 4
 ROBUST_DISTANCE = 0.03
 FIELD_MARGIN = 0.25
+FIRST_STEPS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +53,23 @@ class PreparedSurface:
     field_low: Tensor
     field_high: Tensor
 
-    def lookup(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Signed distance (...) and its gradient (..., 3) at (..., 3) points; outside the lattice it grows linearly."""
+    def _sample(self, points: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+        """The field's first channels (channels, ...) at (..., 3) points moved into its box, and by how much."""
         span = self.field_high - self.field_low
-        clamped = points.clamp(self.field_low, self.field_high)
+        clamped = torch.minimum(torch.maximum(points, self.field_low), self.field_high)
         grid = ((clamped - self.field_low) / span * 2 - 1).flip(-1)
-        flat = F.grid_sample(self.field, grid.reshape(1, -1, 1, 1, 3), align_corners=True)[0, :, :, 0, 0]
-        value = flat[0].reshape(points.shape[:-1])
-        gradient = flat[1:].T.reshape(points.shape)
-        beyond = points - clamped
+        flat = F.grid_sample(self.field[:, :channels], grid.reshape(1, -1, 1, 1, 3), align_corners=True)
+        return flat.reshape(channels, *points.shape[:-1]), points - clamped
+
+    def distance(self, points: Tensor) -> Tensor:
+        """Signed distance (...) at (..., 3) points; outside the lattice it grows linearly."""
+        values, beyond = self._sample(points, 1)
+        return values[0] + beyond.norm(dim=-1)
+
+    def lookup(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed distance (...) and its gradient (..., 3) at (..., 3) points."""
+        values, beyond = self._sample(points, 4)
+        value, gradient = values[0], values[1:].movedim(0, -1)
         distance = beyond.norm(dim=-1)
         outside = distance > 0
         if outside.any():
@@ -77,8 +86,8 @@ def prepare(surface: Surface, settings: PairSettings) -> PreparedSurface:
     unit_T_world = Sim3(scale, np.eye(3), -scale * centre)
     unit = mesh.transformed(unit_T_world)
     grid = signed_distance(unit, settings.field_resolution, FIELD_MARGIN)
-    gradient = np.stack(np.gradient(grid.values, grid.lattice.spacing))
-    field = np.concatenate([grid.values[None], gradient]).astype(np.float32)
+    gradient = [np.gradient(grid.values, grid.lattice.spacing, axis=axis) for axis in range(3)]
+    field = np.stack([grid.values, *gradient]).astype(np.float32)
     corners = unit.vertices[unit.faces]
     face_areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     areas = np.bincount(unit.faces.ravel(), np.repeat(face_areas, 3), len(unit.vertices))
@@ -103,22 +112,27 @@ def feature_distance(a: PreparedSurface, b: PreparedSurface) -> Tensor:
 
     Equals `min_avg` of the published code; infinite where a vertex was never seen.
     """
-    V, K, C = a.features.shape
+    V, K, _ = a.features.shape
     M, L, _ = b.features.shape
-    flat_b = b.features.reshape(M * L, C).T.contiguous()
-    penalty = torch.where(b.valid.reshape(1, M * L), 0.0, -4.0)
-    forward, best_for_b = torch.zeros(V, M), torch.full((V, M * L), -4.0)
+    rows, columns = _penalised(a, first=True), _penalised(b, first=False).transpose(0, 1).reshape(L * M, -1).T
+    forward, best_for_b = torch.zeros(V, M), torch.full((V, L * M), -8.0)
     for k in range(K):
-        similarity = a.features[:, k] @ flat_b + penalty
-        seen = a.valid[:, k : k + 1]
-        nearest = similarity.view(V, M, L).amax(2)
-        forward += torch.where(seen, _chord(nearest), 0.0)
-        torch.maximum(best_for_b, torch.where(seen, similarity, -4.0), out=best_for_b)
-    backward = torch.where(b.valid.reshape(1, M, L), _chord(best_for_b.view(V, M, L)), 0.0).sum(2)
+        similarity = rows[:, k] @ columns
+        nearest = similarity.view(V, L, M).amax(1)
+        forward += torch.where(a.valid[:, k : k + 1], _chord(nearest), 0.0)
+        torch.maximum(best_for_b, similarity, out=best_for_b)
+    backward = (_chord(best_for_b.view(V, L, M)) * b.valid.T).sum(1)
     views_a, views_b = a.valid.sum(1), b.valid.sum(1)
     distance = (forward + backward) / (views_a[:, None] + views_b[None]).clamp(min=1)
     unseen = (views_a == 0)[:, None] | (views_b == 0)[None]
     return distance.masked_fill(unseen, float("inf"))
+
+
+def _penalised(surface: PreparedSurface, first: bool) -> Tensor:
+    """Features with two more channels, so that products with rows that are not valid become very small."""
+    penalty = torch.where(surface.valid, 0.0, -4.0)[..., None]
+    one = torch.ones_like(penalty)
+    return torch.cat([surface.features, penalty, one] if first else [surface.features, one, penalty], dim=-1)
 
 
 def _chord(similarity: Tensor) -> Tensor:
@@ -209,8 +223,8 @@ def score(
     """Score, geometric and appearance distance, each (H,), distances as shares of the diameter (score: minus)."""
     V = len(a.vertices)
     root = T.s.sqrt()[:, None]
-    forward = b.lookup(T.apply(a.vertices))[0].abs() / root
-    backward = a.lookup(T.apply_inverse(b.vertices))[0].abs() * root
+    forward = b.distance(T.apply(a.vertices)).abs() / root
+    backward = a.distance(T.apply_inverse(b.vertices)).abs() * root
     apart = torch.cat([T.apply(matches.a[:V]) - matches.b[:V], T.apply(matches.a[V:]) - matches.b[V:]], dim=1)
     geometry = (torch.cat([forward, backward], 1) * torch.cat([a.areas, b.areas])).mean(1)
     appearance = (apart.norm(dim=2) / root * matches.weights).mean(1)
@@ -233,11 +247,19 @@ def distinct(T: Similarities, scores: Tensor, count: int, angle_deg: float) -> T
 
 
 def refine(
-    a: PreparedSurface, b: PreparedSurface, matches: Matches, T: Similarities, settings: PairSettings
+    a: PreparedSurface,
+    b: PreparedSurface,
+    matches: Matches,
+    T: Similarities,
+    settings: PairSettings,
+    steps: int | None = None,
 ) -> Similarities:
-    """Robust Gauss-Newton steps on 7 degrees of freedom for a batch; each keeps its best-scoring iterate."""
+    """Robust Gauss-Newton steps (by default `settings.iterations`) on 7 degrees of freedom for a batch.
+
+    Each keeps its best-scoring iterate.
+    """
     best, best_score = T, score(a, b, matches, T, settings.appearance_share)[0]
-    for _ in range(settings.iterations):
+    for _ in range(settings.iterations if steps is None else steps):
         T = _step(a, b, matches, T, settings)
         now = score(a, b, matches, T, settings.appearance_share)[0]
         better = now > best_score
@@ -265,8 +287,8 @@ def _step(
     areas = torch.cat([a.areas, b.areas])
     w_geo = (1 - settings.appearance_share) * areas / (residual.abs() + ROBUST_DISTANCE)
     J = torch.cat([torch.linalg.cross(where, normal), (where * normal).sum(-1, keepdim=True), normal], dim=-1)
-    H = torch.einsum("hn,hni,hnj->hij", w_geo, J, J)
-    g = torch.einsum("hn,hni,hn->hi", w_geo, J, residual)
+    JW = (J * w_geo[..., None]).mT
+    H, g = JW @ J, (JW @ residual[..., None])[..., 0]
     p = T.apply(matches.a)
     apart = p - matches.b
     w_app = settings.appearance_share * matches.weights / (apart.norm(dim=2) + ROBUST_DISTANCE)
@@ -277,13 +299,30 @@ def _step(
 
 
 def _point_terms(p: Tensor, apart: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Normal equations (H, 7, 7), (H, 7) of point-to-point residuals `apart` (H, N, 3) at points p."""
-    zeros = torch.zeros_like(p[..., 0])
-    x, y, z = p.unbind(-1)
-    skew = torch.stack([zeros, z, -y, -z, zeros, x, y, -x, zeros], -1).unflatten(-1, (3, 3))
-    J = torch.cat([skew, p[..., None], torch.eye(3).expand(*p.shape[:2], 3, 3)], dim=-1)
-    JW = J * weights[..., None, None]
-    return torch.einsum("hnki,hnkj->hij", JW, J), torch.einsum("hnki,hnk->hi", JW, apart)
+    """Normal equations (H, 7, 7), (H, 7) of point-to-point residuals `apart` (H, N, 3) at points p, from moments.
+
+    The rows are J = [-[p]x, p, 1], so J^T W J holds sums of w, w p and w p p^T only.
+    """
+    wp = weights[..., None] * p
+    zeroth, first, second = weights.sum(1), wp.sum(1), wp.mT @ p
+    trace = second.diagonal(dim1=1, dim2=2).sum(1)
+    eye = torch.eye(3).expand_as(second)
+    H = torch.zeros(len(p), 7, 7)
+    H[:, :3, :3] = trace[:, None, None] * eye - second
+    H[:, :3, 4:] = _skew(first)
+    H[:, 4:, :3] = _skew(first).mT
+    H[:, 3, 3] = trace
+    H[:, 3, 4:] = H[:, 4:, 3] = first
+    H[:, 4:, 4:] = zeroth[:, None, None] * eye
+    turn = torch.linalg.cross(wp, apart).sum(1)
+    return H, torch.cat([turn, (wp * apart).sum((1, 2))[:, None], (weights[..., None] * apart).sum(1)], dim=1)
+
+
+def _skew(v: Tensor) -> Tensor:
+    """(H, 3) to cross product matrices (H, 3, 3)."""
+    x, y, z = v.unbind(-1)
+    zeros = torch.zeros_like(x)
+    return torch.stack([zeros, -z, y, z, zeros, -x, -y, x, zeros], -1).unflatten(-1, (3, 3))
 
 
 def _update(T: Similarities, delta: Tensor) -> Similarities:
@@ -291,9 +330,7 @@ def _update(T: Similarities, delta: Tensor) -> Similarities:
     w, u, v = delta[:, :3], delta[:, 3].clamp(-0.1, 0.1), delta[:, 4:]
     angle = w.norm(dim=1, keepdim=True)
     w = w * (0.3 / angle.clamp(min=0.3))
-    zeros = torch.zeros_like(u)
-    skew = torch.stack([zeros, -w[:, 2], w[:, 1], w[:, 2], zeros, -w[:, 0], -w[:, 1], w[:, 0], zeros], -1)
-    dR = torch.linalg.matrix_exp(skew.view(-1, 3, 3))
+    dR = torch.linalg.matrix_exp(_skew(w))
     ds = torch.exp(u)
     return Similarities(ds * T.s, dR @ T.R, ds[:, None] * (dR @ T.t[:, :, None])[..., 0] + v)
 
@@ -313,7 +350,9 @@ def align_pair(
         raise ValueError(f"captures {a.name} and {b.name}: {error}") from error
     scores = score(a, b, matches, T, settings.appearance_share)[0]
     T = T.take(distinct(T, scores, settings.candidates, settings.mode_angle_deg))
-    T = refine(a, b, matches, T, settings)
+    T = refine(a, b, matches, T, settings, min(FIRST_STEPS, settings.iterations))
+    best = score(a, b, matches, T, settings.appearance_share)[0].argsort(descending=True)[: 2 * settings.modes]
+    T = refine(a, b, matches, T.take(best), settings, max(0, settings.iterations - FIRST_STEPS))
     scores, geometry, appearance = score(a, b, matches, T, settings.appearance_share)
     keep = distinct(T, scores, settings.modes, settings.mode_angle_deg)
     modes = tuple(_world_transform(a, b, T, int(i)) for i in keep)

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def train(
     if not views:
         raise ValueError("no accepted capture has a frame with a mask: nothing to train on")
     key = _fingerprint(views, alignment, template, backbone, settings)
-    net = _new_network(backbone, template, settings).to(memory_format=torch.channels_last)
+    net = _new_network(backbone, template, settings)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     crops = _cache(views, template, backbone, net, settings, folder / "cache", key, progress)
     started = time.monotonic()
     loss = _fit(net, crops, settings, folder, key, progress)
@@ -168,7 +170,7 @@ def _open(stem: Path) -> tuple[np.memmap, np.memmap] | None:
 
 def _write(stem: Path, features: np.ndarray, labels: np.ndarray) -> None:
     for kind, array in (("features", features), ("labels", labels)):
-        write_atomically(stem.with_name(f"{stem.name}_{kind}.npy"), lambda file, array=array: np.save(file, array))
+        write_atomically(stem.with_name(f"{stem.name}_{kind}.npy"), partial(np.save, arr=array))
 
 
 def _backbone_features(backbone: FeatureBackbone, images: Sequence[np.ndarray]) -> Tensor:

@@ -20,6 +20,8 @@ from uop3d_core.backbones import load_backbone
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings, parse_settings
+from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
+from uop3d_core.correspondence.train import train as train_network
 from uop3d_core.pipeline.aligning import DEFAULT_BACKBONE, AlignResult, align, make_mesh, mesh_mark, with_hint
 from uop3d_core.progress import Progress, silent
 from uop3d_core.runs import (
@@ -98,9 +100,6 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
         ValueError: something in it is damaged, or no capture is accepted.
         OSError: the backbone cannot be had.
     """
-    from uop3d_core.correspondence.checkpoint import Model, save_model
-    from uop3d_core.correspondence.train import train as train_network
-
     start, run = time.monotonic(), Run(run_folder)
     record = run.read_record()
     own = parse_settings(RunSettings, record.settings, str(run.record_path))
@@ -151,8 +150,6 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
 
 def _finished(run: Run, mark: str) -> dict[str, Any] | None:
     """What the model of the run says of itself, if it is the one this call would make."""
-    from uop3d_core.correspondence.checkpoint import load_model
-
     if not run.model.is_file():
         return None
     try:

@@ -104,7 +104,8 @@ class PoseEstimator:
     @staticmethod
     def _within(pixels: Array, image: Array) -> Array:
         """(N,) bool: which pixels lie inside the image; what lies outside says nothing."""
-        return ((pixels > -0.5) & (pixels < [image.shape[1] - 0.5, image.shape[0] - 0.5])).all(1)
+        inside: Array = (pixels > -0.5) & (pixels < [image.shape[1] - 0.5, image.shape[0] - 0.5])
+        return inside[:, 0] & inside[:, 1]
 
     def _pose(self, camera: Camera, detection: Detection, beliefs: PixelBeliefs) -> PoseEstimate:
         box = detection.bbox_xyxy

@@ -41,7 +41,7 @@ VIEWS = {
     "left side": _look([-1, 0, 0], [0, 0, -1]),
     "top": _look([-1, 0, 0], [0, 1, 0]),
 }
-CORNER = _look([-1, 2, 0], [-0.4, -0.2, -1])
+CORNER = _look([-1, 2, 0], [0.4, 0.2, -1])
 """From the front left, above."""
 
 
