@@ -76,7 +76,7 @@ class TrainSettings(Settings):
     clutter: int = Field(8, ge=1, le=256, description="embeddings that stand for background")
     context_dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the global context of the crop")
     temperature: float = Field(0.07, gt=0, le=10, description="softmax temperature of the contrastive loss")
-    epochs: int = Field(20, ge=1, le=10_000, description="passes over all cached crops")
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over all cached crops")
     batch: int = Field(16, ge=1, le=1024, description="crops per step")
     pixels_per_crop: int = Field(320, ge=16, le=65_536, description="supervised pixels drawn per crop and step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the one-cycle schedule")
@@ -89,6 +89,11 @@ class TrainSettings(Settings):
     texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
+
+    def crop_settings(self) -> dict[str, Any]:
+        """The settings that shape the cached crops; the others can change without computing these again."""
+        names = ("cells", "margin", "variants", "components", "shift", "zoom", "roll_deg", "occlusion", "texture")
+        return {name: getattr(self, name) for name in (*names, "background", "colour", "seed")}
 
     def network_arguments(self) -> dict[str, Any]:
         """The settings that shape the network."""

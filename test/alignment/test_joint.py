@@ -252,3 +252,15 @@ def test_reorient_moves_all_captures_alike():
     back = reorient(turned, new_T_obj.inverse())
     for name, entry in alignment.captures.items():
         np.testing.assert_allclose(back.captures[name].obj_T_world.matrix, entry.obj_T_world.matrix, atol=1e-12)
+
+
+def test_a_capture_that_only_a_rejected_one_knows_is_rejected_too():
+    truth = captures(7, 3)
+    rng = np.random.default_rng(0)
+    core = ["c0", "c1", "c2", "c3", "c4"]
+    pairs = [pair(truth, a, b) for a, b in combinations(core, 2)]
+    pairs += [pair(truth, a, "c5", [far_rotation(rng)]) for a in core] + [pair(truth, "c5", "c6")]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert [name for name, entry in alignment.captures.items() if not entry.accepted] == ["c5", "c6"]
+    assert "rejected" in alignment.captures["c6"].reason and alignment.captures["c6"].score == 0
+    assert max(spread(alignment, truth, core)) < 1e-6

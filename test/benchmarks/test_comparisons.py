@@ -44,7 +44,7 @@ def test_all_alignments_of_twins_are_right() -> None:
     b_T_a = gauge(rng)
     surfaces = {surface.name: surface for surface in twins(rng, b_T_a)}
     labels = {"a": Sim3.identity(), "b": b_T_a.inverse()}
-    pair = PairSettings(hypotheses=50, candidates=3, iterations=3, field_resolution=24)
+    pair = PairSettings(hypotheses=50, candidates=3, iterations=2, field_resolution=16)
     args = argparse.Namespace(pair=pair, joint=JointSettings(), refinement_steps=0)
     results = alignment.compare(surfaces, surfaces, labels, args, seed=0)
     assert list(results) == [alignment.PUBLISHED, alignment.PUBLISHED_OURS, alignment.OURS, alignment.JOINT]

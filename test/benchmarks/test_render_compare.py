@@ -49,7 +49,7 @@ def rendered(mesh: Mesh, bank: torch.Tensor, clutter: torch.Tensor, cam_R_obj: n
     return F.normalize(features, dim=1).T.reshape(-1, CELLS, CELLS)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_rotation_off_the_grid_is_recovered(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mesh = template()

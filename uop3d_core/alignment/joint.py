@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array, closest_rotation, rotation_error
@@ -69,7 +71,8 @@ def joint_alignment(
             f"agrees with the other captures at {agreement[worst]:.2f} only (at least {settings.min_agreement:.2f} "
             "is asked for): another kind of object, a failed reconstruction, or too few views"
         )
-        kept = [name for name in kept if name != kept[worst]]
+        kept, stranded = _connected([name for name in kept if name != kept[worst]], pairs)
+        reasons |= dict.fromkeys(stranded, "its only alignments are to captures that were rejected")
     captures = {}
     for i, name in enumerate(kept):
         common_T_unit = Sim3(state.scale[i], state.R[i], state.t[i])
@@ -79,6 +82,18 @@ def joint_alignment(
             captures[name] = _place_rejected(name, kept, state, pairs, unit_T_world, settings, reasons[name])
     reference = kept[int(agreement.argmax())]
     return Alignment(category, reference, {name: captures[name] for name in names})
+
+
+def _connected(names: Sequence[str], pairs: Sequence[PairAlignment]) -> tuple[list[str], list[str]]:
+    """The largest set of captures that pairs connect, and the other captures."""
+    index = {name: i for i, name in enumerate(names)}
+    inner = [(index[pair.a], index[pair.b]) for pair in pairs if pair.a in index and pair.b in index]
+    rows, columns = np.array(inner, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
+    component = connected_components(graph, directed=False)[1]
+    largest = np.bincount(component).argmax()
+    inside = [name for name, c in zip(names, component, strict=True) if c == largest]
+    return inside, [name for name in names if name not in inside]
 
 
 def reorient(alignment: Alignment, new_T_obj: Sim3) -> Alignment:
@@ -208,9 +223,14 @@ def _place_rejected(
     settings: JointSettings,
     reason: str,
 ) -> CaptureAlignment:
-    """Where a rejected capture would lie: the prediction of its accepted neighbours that most others support."""
+    """Where a rejected capture would lie: the prediction of its accepted neighbours that most others support.
+
+    One that has no accepted neighbour stays as it is in its world, only centred and scaled, with score 0.
+    """
     edges = _edges([*kept, name], pairs, unit_T_world, settings)
     mine = np.flatnonzero(edges.of == len(kept))
+    if len(mine) == 0:
+        return CaptureAlignment(unit_T_world[name], 0.0, False, reason)
     R = state.R[edges.to[mine]] @ edges.R[mine, 0]
     apart = rotation_error(R[:, None], R[None])
     best = int(np.minimum(apart, np.deg2rad(settings.truncate_deg)).sum(1).argmin())

@@ -67,10 +67,11 @@ def train(
     views = posed_views(captures, meshes, alignment)
     if not views:
         raise ValueError("no accepted capture has a frame with a mask: nothing to train on")
-    key = _fingerprint(views, alignment, template, backbone, settings)
+    crops_key = _fingerprint(views, template, backbone, settings)
+    key = f"{crops_key} {settings.model_dump_json()}"
     net = _new_network(backbone, template, settings)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    crops = _cache(views, template, backbone, net, settings, folder / "cache", key, progress)
+    crops = _cache(views, template, backbone, net, settings, folder / "cache", crops_key, progress)
     started = time.monotonic()
     loss = _fit(net, crops, settings, folder, key, progress)
     accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
@@ -84,10 +85,9 @@ def train(
     }
 
 
-def _fingerprint(
-    views: Sequence[View], alignment: Alignment, template: Template, backbone: FeatureBackbone, settings: TrainSettings
-) -> str:
-    digest = hashlib.sha256(f"{backbone.fingerprint}|{settings.model_dump_json()}".encode())
+def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBackbone, settings: TrainSettings) -> str:
+    """Of what the cached crops are made from, but for pixels: whoever changes images gives another folder."""
+    digest = hashlib.sha256(f"{backbone.fingerprint}|{json.dumps(settings.crop_settings())}".encode())
     digest.update(template.mesh.vertices.tobytes() + template.mesh.faces.tobytes())
     for view in views:
         digest.update(view.frame.name.encode() + np.round(view.cam_T_obj, 9).tobytes())
