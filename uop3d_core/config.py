@@ -108,8 +108,10 @@ class PoseSettings(Settings):
     foreground: float = Field(0.5, gt=0, lt=1, description="pixels less likely to be object are not used")
     neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
     reprojection: float = Field(0.06, gt=0, le=1, description="inlier threshold, share of the box's longer side")
-    hypotheses: int = Field(8, ge=1, le=1000, description="pose hypotheses that are compared")
-    iterations: int = Field(2000, ge=10, le=1_000_000, description="most RANSAC iterations per hypothesis")
+    iterations: int = Field(2000, ge=10, le=1_000_000, description="most RANSAC iterations")
+    grid: int = Field(1000, ge=0, le=100_000, description="rotations of the coarse grid over SO(3)")
+    refined: int = Field(8, ge=1, le=1000, description="distinct grid poses that are refined")
+    guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
 
 
 class RunSettings(Settings):

@@ -9,11 +9,11 @@ from scenes import look_at, potato, square_camera
 
 from uop3d_core.config import PoseSettings, TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
-from uop3d_core.geometry import project, rotation_error, transform
+from uop3d_core.geometry import project, random_rotations, rotation_angle, rotation_error, transform
 from uop3d_core.images import mask_box
-from uop3d_core.pose.candidates import PixelBeliefs, correspondences, hypotheses
+from uop3d_core.pose.candidates import correspondences, grid_poses, pnp, polish, rotation_grid
 from uop3d_core.pose.estimator import PoseEstimator
-from uop3d_core.pose.scoring import agreement
+from uop3d_core.pose.scoring import Judge, PixelBeliefs
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Detection, Frame, Mesh, Template
 
@@ -69,8 +69,18 @@ def test_correspondences_project_onto_their_pixels(template: Mesh, near: np.ndar
 
 
 def test_exact_beliefs_give_the_exact_pose(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    angle, shift = errors(next(hypotheses(beliefs, template.vertices, near, CAMERA, 150, SETTINGS)))
+    found = correspondences(beliefs, template.vertices, near, SETTINGS)
+    angle, shift = errors(pnp(found, CAMERA, 9, 2000)[0])
     assert angle < 0.05 and shift < 1e-3
+
+
+def test_polishing_a_near_pose_makes_it_exact(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
+    found = correspondences(beliefs, template.vertices, near, SETTINGS)
+    start = TRUTH.copy()
+    start[:3, :3] = look_at([1.6, 1.3, 0.8])[:3, :3]
+    assert errors(start)[0] > 4
+    angle, shift = errors(polish(found, CAMERA, start, 20)[0])
+    assert angle < 0.1 and shift < 2e-3
 
 
 def test_half_of_the_pixels_wrong(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
@@ -80,27 +90,52 @@ def test_half_of_the_pixels_wrong(template: Mesh, near: np.ndarray, beliefs: Pix
     wrong = shown[rng.random(len(shown)) < 0.5]
     p[wrong] = 0
     p[wrong, rng.integers(0, len(template.vertices), len(wrong))] = 1
-    angle, shift = errors(
-        next(hypotheses(PixelBeliefs(beliefs.pixels, p), template.vertices, near, CAMERA, 150, SETTINGS))
-    )
+    found = correspondences(PixelBeliefs(beliefs.pixels, p), template.vertices, near, SETTINGS)
+    angle, shift = errors(pnp(found, CAMERA, 9, 2000)[0])
     assert angle < 2 and shift < 0.03
 
 
 def test_the_true_pose_agrees_best(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    caster = RayCaster(template)
-    true = agreement(beliefs, caster, near, CAMERA.K, TRUTH)
     turned = TRUTH @ np.diag([-1.0, -1.0, 1.0, 1.0])
     away = TRUTH.copy()
     away[0, 3] += 50
-    assert true > 0.99
-    assert agreement(beliefs, caster, near, CAMERA.K, turned) < 0.5
-    assert agreement(beliefs, caster, near, CAMERA.K, away) == 0
+    true, flipped, outside = Judge(beliefs, RayCaster(template), near, CAMERA.K).agreement(
+        np.stack([TRUTH, turned, away])
+    )
+    assert true > 0.99 and flipped < 0.5 and outside == 0
 
 
-def test_only_clutter_gives_no_hypothesis(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
+def test_the_judge_sees_the_vertices_that_are_there(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
+    [vertex] = Judge(beliefs, RayCaster(template), near, CAMERA.K).shown(TRUTH[None])
+    best = beliefs.probabilities.argmax(1)
+    assert (vertex == best).mean() > 0.999
+
+
+def test_only_clutter_gives_no_correspondences(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
     p = np.zeros_like(beliefs.probabilities)
     p[:, -1] = 1
-    assert list(hypotheses(PixelBeliefs(beliefs.pixels, p), template.vertices, near, CAMERA, 150, SETTINGS)) == []
+    found = correspondences(PixelBeliefs(beliefs.pixels, p), template.vertices, near, SETTINGS)
+    assert len(found.points) == 0
+    assert pnp(found, CAMERA, 9, 2000).shape == polish(found, CAMERA, TRUTH, 9).shape == (0, 4, 4)
+
+
+def test_the_rotation_grid_covers_all_rotations() -> None:
+    grid = rotation_grid(1000)
+    assert np.allclose(grid @ np.swapaxes(grid, 1, 2), np.eye(3)) and np.allclose(np.linalg.det(grid), 1)
+    rng = np.random.default_rng(0)
+    nearest = [np.rad2deg(rotation_error(grid, R)).min() for R in random_rotations(200, rng)]
+    assert max(nearest) < 25
+
+
+def test_grid_poses_fill_the_box(template: Mesh) -> None:
+    uv = project(CAMERA.K, transform(TRUTH, template.vertices))
+    box = np.concatenate([uv.min(0), uv.max(0)])
+    poses = grid_poses(rotation_grid(4000), template.vertices, CAMERA, box)
+    nearest = poses[np.argmin(rotation_angle(np.swapaxes(poses[:, :3, :3], 1, 2) @ TRUTH[:3, :3]))]
+    angle, shift = errors(nearest)
+    assert angle < 12 and shift < 0.1
+    seen = project(CAMERA.K, transform(nearest, template.vertices))
+    assert np.abs(np.concatenate([seen.min(0), seen.max(0)]) - box).max() < 0.15 * max(box[2:] - box[:2])
 
 
 class TruthfulBackbone:

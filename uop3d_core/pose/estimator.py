@@ -15,14 +15,19 @@ import torch
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.config import PoseSettings
 from uop3d_core.correspondence.checkpoint import Model, load_model
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, rotation_error
 from uop3d_core.images import Crop
-from uop3d_core.pose.candidates import PixelBeliefs, hypotheses
-from uop3d_core.pose.scoring import agreement
+from uop3d_core.pose.candidates import correspondences, grid_poses, local_means, pnp, polish, rotation_grid
+from uop3d_core.pose.scoring import Judge, PixelBeliefs
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Detection, Frame, PoseEstimate
 
 BATCH = 8
+MIN_FOREGROUND = 12
+THINNING = 11
+GUIDED_STEPS = 3
+BEAM = 6
+DISTINCT_DEG = 30.0
 
 
 class PoseEstimator:
@@ -48,6 +53,8 @@ class PoseEstimator:
         self._vertices = model.template.mesh.vertices
         apart = np.linalg.norm(self._vertices[:, None] - self._vertices[None], axis=-1)
         self._near = apart < self.settings.neighbourhood
+        self._guide = apart < self.settings.guide
+        self._grid = rotation_grid(self.settings.grid)
         self._template = RayCaster(model.template.mesh)
 
     @classmethod
@@ -108,11 +115,48 @@ class PoseEstimator:
         return inside[:, 0] & inside[:, 1]
 
     def _pose(self, camera: Camera, detection: Detection, beliefs: PixelBeliefs) -> PoseEstimate:
-        box = detection.bbox_xyxy
-        size = float(max(box[2] - box[0], box[3] - box[1]))
-        best, best_score = np.eye(4), 0.0
-        for T in hypotheses(beliefs, self._vertices, self._near, camera, size, self.settings):
-            score = agreement(beliefs, self._template, self._near, camera.K, T)
-            if score > best_score:
-                best, best_score = T, score
-        return PoseEstimate(detection, best, best_score, found=best_score > 0)
+        judge = Judge(beliefs, self._template, self._near, camera.K)
+        poses = self._hypotheses(camera, detection.bbox_xyxy, beliefs)
+        if len(poses) == 0:
+            return PoseEstimate(detection, np.eye(4), 0.0, found=False)
+        threshold = self.settings.reprojection * _size(detection.bbox_xyxy)
+        for _ in range(GUIDED_STEPS):
+            poses = np.concatenate([poses, *(self._guided(judge, camera, T, threshold) for T in poses)])
+            scores = judge.agreement(poses)
+            poses = poses[np.argsort(-scores, kind="stable")[:BEAM]]
+        return PoseEstimate(detection, poses[0], float(scores.max()), found=bool(scores.max() > 0))
+
+    def _hypotheses(self, camera: Camera, box: Array, beliefs: PixelBeliefs) -> Array:
+        """(H, 4, 4): PnP-RANSAC on the best correspondences, and the best distinct poses of the grid."""
+        settings = self.settings
+        if (beliefs.foreground > settings.foreground).sum() < MIN_FOREGROUND:
+            return np.zeros((0, 4, 4))
+        best = correspondences(beliefs, self._vertices, self._near, settings)
+        exact = pnp(best, camera, settings.reprojection * _size(box), settings.iterations)
+        grid = grid_poses(self._grid, self._vertices, camera, box)
+        coarse = Judge(beliefs.thinned(THINNING), self._template, self._guide, camera.K).agreement(grid)
+        return np.concatenate([exact, _distinct(grid, coarse, settings.refined)])
+
+    def _guided(self, judge: Judge, camera: Camera, cam_T_obj: Array, threshold: float) -> Array:
+        """One pose (4, 4) refined on what its pixels say in the neighbourhood of what it predicts: (0 or 1, 4, 4)."""
+        vertex = judge.shown(cam_T_obj[None])[0]
+        shown = vertex < len(self._vertices)
+        rows = np.flatnonzero(shown & (judge.beliefs.foreground > self.settings.foreground))
+        found = local_means(judge.beliefs, rows, vertex[rows], self._vertices, self._guide)
+        return polish(found, camera, cam_T_obj, threshold)
+
+
+def _size(box: Array) -> float:
+    """Longer side of an xyxy box."""
+    return float(max(box[2] - box[0], box[3] - box[1]))
+
+
+def _distinct(poses: Array, scores: Array, count: int) -> Array:
+    """The best `count` poses (count, 4, 4) whose rotations are at least DISTINCT_DEG apart."""
+    kept: list[Array] = []
+    for T in poses[np.argsort(-scores, kind="stable")[: 20 * count]]:
+        if len(kept) == count:
+            break
+        if not kept or np.rad2deg(rotation_error(np.stack(kept)[:, :3, :3], T[:3, :3])).min() > DISTINCT_DEG:
+            kept.append(T)
+    return np.stack(kept) if kept else np.zeros((0, 4, 4))
