@@ -269,6 +269,7 @@ def demo(
         result = run_demo(out_folder, progress=progress)
     rows = {"captures in one frame": result.alignment["all"], "unseen mugs, single images": result.pose["overall"]}
     out.print(_figures_table("synthetic mugs", rows))
+    out.print("up: the up axis alone. Where the handle is hidden, nobody can tell how far a mug is turned about it.")
     times = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items())
     out.print(f"time: {times}", highlight=False)
     for what, path in result.files.items():

@@ -13,7 +13,7 @@ from typing import Any
 from uop3d_core.atomic import write_json
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.synthetic import write_category
-from uop3d_core.config import RunSettings
+from uop3d_core.config import RunSettings, TrainSettings
 from uop3d_core.pipeline.inference import (
     estimate,
     evaluate_model,
@@ -26,9 +26,9 @@ from uop3d_core.predictions import write_estimates
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.sheets import write_image
 
-TRAINING_MUGS, UNSEEN_MUGS = 6, 3
-VIEWS, PIXELS, SEED = 24, 224, 1
-SETTINGS = RunSettings()
+TRAINING_MUGS, UNSEEN_MUGS = 12, 3
+VIEWS, PIXELS, SEED = 12, 224, 1
+SETTINGS = RunSettings(train=TrainSettings(variants=5, epochs=12))
 SHEET_COLUMNS, SHEET_PER_MUG = 4, 4
 
 
