@@ -1,12 +1,58 @@
 """The worked examples in the documents are true."""
 
 import doctest
+import re
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from scenes import sphere
+from typer.main import get_command
+
+from uop3d_core.cli import app
+from uop3d_core.config import TrainSettings
+from uop3d_core.correspondence.checkpoint import Model, save_model
+from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.types import Template
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+COMMANDS = [
+    line.split("#")[0]
+    for file in (ROOT / "README.md", DOCS / "cli.md")
+    for line in file.read_text().splitlines()
+    if re.match(r"uop3d (learn|align|train|estimate|evaluate) ", line)
+]
 
 
 def test_conventions_example():
     result = doctest.testfile(str(DOCS / "conventions.md"), module_relative=False)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = re.findall(r"[a-z]+", command.split("uop3d", 1)[1])
+    path = words[:2] if words[0] == "evaluate" else words[:1]
+    result = CliRunner().invoke(get_command(app), [*path, "--help"])
+    assert result.exit_code == 0
+    for option in re.findall(r"--[a-z]+", command):
+        assert option in result.output
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    template, settings = Template("mug", sphere(0.5, 2)), TrainSettings(width=16, blocks=1)
+    network = CorrespondenceNet(219, len(template.mesh.vertices), **settings.network_arguments()).eval()
+    backbone = {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 219}
+    model = tmp_path / "runs/mug/model.safetensors"
+    save_model(model, Model("hog", template, settings, network, {"backbone": backbone, "captures": []}))
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "[[" in capsys.readouterr().out
