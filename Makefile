@@ -4,7 +4,6 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt
 RESNET := benchmarks/resnet50v2_backbone
 RESNET_PROJECT := $(wildcard $(RESNET)/pyproject.toml)
-BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench clean
@@ -35,8 +34,9 @@ lint: setup ## check style, formatting and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy uop3d_core
 
-bench: setup ## run every benchmarks/bench_*.py
-	@$(if $(BENCHMARKS),set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(PY) "$$file"; done,echo "no benchmarks/bench_*.py here")
+bench: demo ## compare with the published method, on the demo's captures and model
+	@$(PY) benchmarks/alignment.py runs/demo/captures/mug --backbone hog --only mug_00 mug_01 mug_02 mug_03 --json runs/demo/bench_alignment.json
+	@$(PY) benchmarks/pose.py runs/demo/run runs/demo/captures/mug --every 4 --json runs/demo/bench_pose.json
 
 clean: ## remove .venv, caches and build products, but not runs/
 	@rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage ./*.egg-info
