@@ -314,12 +314,15 @@ class CaptureAlignment:
         score: agreement with the other captures in [0, 1], higher is better.
         accepted: whether the capture takes part in template and training.
         reason: why it was rejected, or "".
+        probability: calibrated probability that the rotation is within 30 degrees of the truth, up to one rotation
+            that all captures share; None where it was not estimated.
     """
 
     obj_T_world: Sim3
     score: float
     accepted: bool
     reason: str = ""
+    probability: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,11 +333,40 @@ class Alignment:
         category: name of the category.
         reference: name of the capture that agrees best with all others (the medoid).
         captures: one entry per capture.
+        warnings: what a person should look at, one sentence each.
     """
 
     category: str
     reference: str
     captures: dict[str, CaptureAlignment]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """Rotations that bring an object onto itself: the cyclic group of one axis through the origin of obj.
+
+    Attributes:
+        axis: (3,) unit vector in obj.
+        fold: turns by 360 / fold degrees change nothing; 1 for no symmetry, 0 for any angle (a body of revolution).
+    """
+
+    axis: Array
+    fold: int
+
+    def __post_init__(self) -> None:
+        axis = _finite(self.axis, (3,), "Symmetry.axis")
+        if abs(np.linalg.norm(axis) - 1) > 1e-4:
+            raise ValueError(f"Symmetry.axis must be a unit vector, got {axis.tolist()}")
+        if self.fold < 0:
+            raise ValueError(f"Symmetry.fold must be 0 (any angle), 1 (none) or more, got {self.fold}")
+        object.__setattr__(self, "axis", axis)
+        object.__setattr__(self, "fold", int(self.fold))
+
+    @classmethod
+    def none(cls) -> Symmetry:
+        """No symmetry."""
+        return cls(np.array([0.0, 0.0, 1.0]), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,10 +376,12 @@ class Template:
     Attributes:
         category: name of the category.
         mesh: closed mesh, obj frame.
+        symmetry: rotations that bring the category's objects onto themselves.
     """
 
     category: str
     mesh: Mesh
+    symmetry: Symmetry = field(default_factory=Symmetry.none)
 
 
 @dataclass(frozen=True, eq=False)
