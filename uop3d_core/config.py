@@ -42,14 +42,41 @@ class PairSettings(Settings):
     field_resolution: int = Field(40, ge=16, le=128, description="lattice points of the signed distance fields")
 
 
+class GraphSettings(Settings):
+    """Which pairs of captures are aligned."""
+
+    all_pairs: int = Field(60, ge=2, le=10_000, description="all pairs up to so many captures, a sparse graph beyond")
+    neighbours: float = Field(1.5, ge=0, le=100, description="most similar captures per capture, times ln(captures)")
+    rings: int = Field(2, ge=1, le=20, description="random rings through all captures")
+    added_pairs: int = Field(16, ge=1, le=1000, description="pairs per capture that is added to an aligned category")
+    growth: float = Field(1.0, ge=0, le=100, description="more new captures per accepted one: all are aligned afresh")
+
+
 class JointSettings(Settings):
     """One frame for all captures."""
 
     robust_angle_deg: float = Field(15.0, gt=0, le=90, description="disagreement at which an edge loses its say")
+    fine_angle_deg: float = Field(5.0, gt=0, le=90, description="the same in the last rounds")
     truncate_deg: float = Field(45.0, gt=0, le=180, description="larger disagreements all count the same")
     mode_penalty: float = Field(5.0, ge=0, description="cost of a worse mode, per diameter of score difference")
-    rounds: int = Field(20, ge=1, le=1000, description="averaging rounds per start")
+    rounds: int = Field(20, ge=1, le=1000, description="averaging rounds in the end")
+    starts: int = Field(8, ge=1, le=1000, description="captures tried as the first one")
+    up_strength: float = Field(
+        0.3, ge=0, le=100, description="say of the images' up beside all pairs together, were both equally precise"
+    )
     min_agreement: float = Field(0.4, ge=0, le=1, description="captures that agree less with the others are rejected")
+
+
+class SymmetrySettings(Settings):
+    """Rotations that bring the category's objects onto themselves."""
+
+    pairs: int = Field(24, ge=1, le=10_000, description="ordered pairs of captures that are compared")
+    shape_excess: float = Field(
+        0.12, ge=0, le=10, description="turned pairs may fit worse by this share, error included"
+    )
+    looks_change: float = Field(
+        0.12, ge=0, le=1, description="and their looks change by this share of what can be lost"
+    )
 
 
 class TemplateSettings(Settings):
@@ -119,7 +146,9 @@ class RunSettings(Settings):
 
     surface: SurfaceSettings = SurfaceSettings()
     pair: PairSettings = PairSettings()
+    graph: GraphSettings = GraphSettings()
     joint: JointSettings = JointSettings()
+    symmetry: SymmetrySettings = SymmetrySettings()
     template: TemplateSettings = TemplateSettings()
     train: TrainSettings = TrainSettings()
 

@@ -1,52 +1,35 @@
 """One consistent frame for all captures from the pairwise alignments.
 
 In: PairAlignments with several modes each, and every capture's unit frame (centred, unit diameter). Out: Alignment.
-Frames: ``unit`` of each capture, ``common`` = the frame of the start capture, which is the output's obj up to `orient`.
+Frames: ``unit`` of each capture; obj = the unit frame of the reference, up to `orient`, or the frame of a given
+alignment.
 
-Rotations are voted on, then averaged robustly over the pair graph; every edge lends the mode that fits best. Each
-capture serves once as the start; the start whose solution leaves the least truncated disagreement wins. No capture is
-chosen by hand.
+The work is that of `synchronization`; here are the captures' names, the rejection of those that others do not confirm,
+and new captures beside old ones. No capture is chosen by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from uop3d_core.alignment.synchronization import (
+    Directions,
+    Edges,
+    Nodes,
+    Solution,
+    Tolerances,
+    synchronize,
+)
 from uop3d_core.config import JointSettings
-from uop3d_core.geometry import Array, closest_rotation, rotation_error
-from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3
+from uop3d_core.geometry import Array
+from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
 
-VOTING_SWEEPS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """All modes of all pairs, both directions: capture `to` predicts capture `of` (E edges, padded to M modes).
-
-    to, of: (E,). scale (E, M), R (E, M, 3, 3), t (E, M, 3): unit_to_T_unit_of. cost: (E, M), infinite where padded.
-    """
-
-    to: Array
-    of: Array
-    scale: Array
-    R: Array
-    t: Array
-    cost: Array
-
-
-@dataclass(frozen=True, eq=False)
-class _State:
-    """common_T_unit of all N captures: scale (N,), R (N, 3, 3), t (N, 3); objective, lower is better."""
-
-    scale: Array
-    R: Array
-    t: Array
-    objective: float
+STRANDED = "its only alignments are to captures that were rejected"
 
 
 def joint_alignment(
@@ -54,46 +37,77 @@ def joint_alignment(
     pairs: Sequence[PairAlignment],
     unit_T_world: Mapping[str, Sim3],
     settings: JointSettings,
+    *,
+    ups: Mapping[str, Array] | None = None,
+    symmetry: Symmetry | None = None,
+    initial: Alignment | None = None,
 ) -> Alignment:
     """Bring all captures into one frame and reject those that the others do not confirm.
 
+    Args:
+        category: its name.
+        pairs: in any order; each pair of captures at most once.
+        unit_T_world: the captures that take part.
+        settings: tolerances and limits.
+        ups: (3,) unit vectors in the captures' worlds that should point the same way in obj, as far as they are known.
+            They adjust tilts, and only as far as the captures agree on them.
+        symmetry: rotations in the obj frame of `initial` that change nothing; alignments count modulo these.
+        initial: where to start; the result is in its obj frame.
+
     Raises:
-        ValueError: a pair names an unknown capture, or the pairs do not connect all captures.
+        ValueError: a pair names an unknown capture, the pairs do not connect all captures, or `initial` is missing or
+            lacks a capture.
     """
-    names = list(unit_T_world)
-    kept, reasons, agreement = names, dict.fromkeys(names, ""), np.ones(len(names))
-    while True:
-        state, agreement = _solve(kept, pairs, unit_T_world, settings)
-        worst = int(agreement.argmin())
-        if agreement[worst] >= settings.min_agreement or len(kept) <= 2:
-            break
-        reasons[kept[worst]] = (
-            f"agrees with the other captures at {agreement[worst]:.2f} only (at least {settings.min_agreement:.2f} "
-            "is asked for): another kind of object, a failed reconstruction, or too few views"
-        )
-        kept, stranded = _connected([name for name in kept if name != kept[worst]], pairs)
-        reasons |= dict.fromkeys(stranded, "its only alignments are to captures that were rejected")
-    captures = {}
-    for i, name in enumerate(kept):
-        common_T_unit = Sim3(state.scale[i], state.R[i], state.t[i])
-        captures[name] = CaptureAlignment(common_T_unit @ unit_T_world[name], float(agreement[i]), True)
-    for name in names:
-        if reasons[name]:
-            captures[name] = _place_rejected(name, kept, state, pairs, unit_T_world, settings, reasons[name])
+    problem = _Problem(pairs, unit_T_world, settings, ups or {}, symmetry, initial)
+    kept, reasons, state = problem.consensus()
+    agreement = problem.agreement(kept, state)
     reference = kept[int(agreement.argmax())]
-    return Alignment(category, reference, {name: captures[name] for name in names})
+    if initial is None:
+        state = _seen_from(state, kept.index(reference))
+    captures = dict(zip(kept, problem.entries(kept, state, agreement), strict=True))
+    captures |= problem.place_rejected(reasons, kept, state)
+    return Alignment(category, reference, {name: captures[name] for name in unit_T_world})
 
 
-def _connected(names: Sequence[str], pairs: Sequence[PairAlignment]) -> tuple[list[str], list[str]]:
-    """The largest set of captures that pairs connect, and the other captures."""
-    index = {name: i for i, name in enumerate(names)}
-    inner = [(index[pair.a], index[pair.b]) for pair in pairs if pair.a in index and pair.b in index]
-    rows, columns = np.array(inner, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
-    component = connected_components(graph, directed=False)[1]
-    largest = np.bincount(component).argmax()
-    inside = [name for name, c in zip(names, component, strict=True) if c == largest]
-    return inside, [name for name in names if name not in inside]
+def place_captures(
+    alignment: Alignment,
+    pairs: Sequence[PairAlignment],
+    unit_T_world: Mapping[str, Sim3],
+    settings: JointSettings,
+    *,
+    symmetry: Symmetry | None = None,
+) -> Alignment:
+    """Add captures to an alignment without moving those that are in it.
+
+    Args:
+        alignment: its accepted captures are what the new ones are placed by.
+        pairs: between new and old captures, and between new ones; others do not matter.
+        unit_T_world: of the new captures and of the old ones that pairs name.
+        settings: as for `joint_alignment`.
+        symmetry: rotations in obj that change nothing.
+
+    Raises:
+        ValueError: a pair names an unknown capture, or a new capture has no alignment to an accepted one.
+    """
+    old = [name for name, entry in alignment.captures.items() if entry.accepted and name in unit_T_world]
+    new = [name for name in unit_T_world if name not in alignment.captures]
+    problem = _Problem(pairs, unit_T_world, settings, {}, symmetry, alignment)
+    reasons, kept = dict[str, str](), [*old, *new]
+    while True:
+        kept, stranded = problem.connected(kept, old)
+        reasons |= dict.fromkeys(stranded, "it has no alignment to an accepted capture")
+        state = problem.solve(kept, fixed=old)
+        agreement = problem.agreement(kept, state)
+        fresh = np.array([name not in alignment.captures for name in kept])
+        low = problem.rejected(np.where(fresh, agreement, 1))
+        if len(low) == 0:
+            break
+        reasons |= {kept[i]: problem.reason(agreement[i]) for i in low}
+        kept = [name for i, name in enumerate(kept) if i not in low]
+    entries = dict(zip(kept, problem.entries(kept, state, agreement), strict=True))
+    captures = {name: entries[name] for name in new if name in entries}
+    captures |= problem.place_rejected(reasons, kept, state)
+    return replace(alignment, captures=alignment.captures | {name: captures[name] for name in new})
 
 
 def reorient(alignment: Alignment, new_T_obj: Sim3) -> Alignment:
@@ -101,141 +115,239 @@ def reorient(alignment: Alignment, new_T_obj: Sim3) -> Alignment:
     captures = {
         name: replace(entry, obj_T_world=new_T_obj @ entry.obj_T_world) for name, entry in alignment.captures.items()
     }
-    return Alignment(alignment.category, alignment.reference, captures)
+    return replace(alignment, captures=captures)
 
 
-def _solve(
-    names: Sequence[str], pairs: Sequence[PairAlignment], unit_T_world: Mapping[str, Sim3], settings: JointSettings
-) -> tuple[_State, Array]:
-    """Best state over all starts, and every capture's agreement (N,) in [0, 1] with the others."""
-    if len(names) == 1:
-        return _State(np.ones(1), np.eye(3)[None], np.zeros((1, 3)), 0.0), np.ones(1)
-    edges = _edges(names, pairs, unit_T_world, settings)
-    starts = [_from_start(start, len(names), edges, settings) for start in range(len(names))]
-    state = min(starts, key=lambda s: s.objective)
-    residual = _residuals(edges, state)[0]
-    votes = np.exp(-((residual / np.deg2rad(settings.robust_angle_deg)) ** 2))
-    return state, np.bincount(edges.of, votes, len(names)) / np.maximum(np.bincount(edges.of, minlength=len(names)), 1)
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """All that is given; every method works on a list of captures and a state of these in the same order."""
+
+    pairs: Sequence[PairAlignment]
+    unit_T_world: Mapping[str, Sim3]
+    settings: JointSettings
+    ups: Mapping[str, Array]
+    symmetry: Symmetry | None
+    initial: Alignment | None
+
+    def __post_init__(self) -> None:
+        for pair in self.pairs:
+            for name in (pair.a, pair.b):
+                if name not in self.unit_T_world:
+                    raise ValueError(f"pair ({pair.a}, {pair.b}) names capture {name!r}, which is not to be aligned")
+        if self.symmetry is not None and self.symmetry.fold != 1 and self.initial is None:
+            raise ValueError("a symmetry needs the alignment that its axis belongs to: give `initial` too")
+
+    # ---- solving ------------------------------------------------------------------------------------------------
+
+    def consensus(self) -> tuple[list[str], dict[str, str], Solution]:
+        """The captures that confirm each other, why the others do not, and the former's solution."""
+        kept, reasons = list(self.unit_T_world), dict[str, str]()
+        state, fresh, pardoned = self.solve(kept), True, False
+        while True:
+            agreement = self.agreement(kept, state)
+            low = self.rejected(agreement)
+            if len(low) and len(kept) > 2:
+                reasons |= {kept[i]: self.reason(agreement[i]) for i in low}
+                before = kept
+                kept, stranded = self.connected([name for i, name in enumerate(kept) if i not in low])
+                reasons |= dict.fromkeys(stranded, STRANDED)
+                index = np.array([before.index(name) for name in kept])
+                state, fresh = self.solve(kept, start=_take(state.nodes, index)), False
+            elif not fresh:
+                state, fresh = self.solve(kept, start=state.nodes, starts=self.settings.starts), True
+            elif not pardoned and reasons:
+                pardoned = True
+                placed = self.place_rejected(reasons, kept, state)
+                good = [name for name, entry in placed.items() if entry.score >= self.settings.min_agreement]
+                if good:
+                    reasons = {name: why for name, why in reasons.items() if name not in good}
+                    kept = [name for name in self.unit_T_world if name not in reasons]
+                    state = self.solve(kept)
+            else:
+                return kept, reasons, state
+
+    def solve(
+        self, names: list[str], *, start: Nodes | None = None, starts: int = 0, fixed: Iterable[str] = ()
+    ) -> Solution:
+        """Common frame of some captures: from a state, from `starts` captures, or from where `initial` has them."""
+        fixed = set(fixed)
+        if start is None and self.initial is not None:
+            start = self.known(names, None if not fixed else fixed)
+        s = self.settings
+        return synchronize(
+            len(names),
+            self.edges(names),
+            self.tolerances,
+            starts=starts if start is not None else s.starts,
+            rounds=s.rounds,
+            initial=start,
+            fixed=np.array([name in fixed for name in names]),
+            symmetry=self.symmetry,
+            directions=self.directions(names),
+        )
+
+    @property
+    def tolerances(self) -> Tolerances:
+        """Of the settings, in radians."""
+        s = self.settings
+        return Tolerances(*np.deg2rad([s.truncate_deg, s.robust_angle_deg, s.fine_angle_deg]).tolist())
+
+    def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
+        """Edges between some captures in their unit frames, but none between two strangers."""
+        index, apart = {name: i for i, name in enumerate(names)}, set(strangers)
+        pairs = [pair for pair in self.pairs if pair.a in index and pair.b in index and not {pair.a, pair.b} <= apart]
+        E, M = len(pairs), max((len(pair.a_T_b) for pair in pairs), default=1)
+        scale, R, t = np.ones((E, M)), np.tile(np.eye(3), (E, M, 1, 1)), np.zeros((E, M, 3))
+        cost = np.full((E, M), np.inf)
+        for e, pair in enumerate(pairs):
+            k = len(pair.a_T_b)
+            scale[e, :k] = [T.scale for T in pair.a_T_b]
+            R[e, :k], t[e, :k] = np.stack([T.R for T in pair.a_T_b]), np.stack([T.t for T in pair.a_T_b])
+            cost[e, :k] = self.settings.mode_penalty * (pair.scores[0] - pair.scores)
+        to = np.array([index[pair.a] for pair in pairs], dtype=np.int64)
+        of = np.array([index[pair.b] for pair in pairs], dtype=np.int64)
+        world = _stack(self.unit_T_world[name] for name in names)
+        scale, R, t = _compose(_at(world, to), (scale, R, t))
+        scale, R, t = _compose((scale, R, t), _inverse(_at(world, of)))
+        return Edges(to, of, scale, R, t, cost, np.ones(E))
+
+    def known(self, names: Sequence[str], wanted: set[str] | None) -> Nodes:
+        """obj_T_unit of captures as the initial alignment has them; the identity for those that are not wanted."""
+        assert self.initial is not None
+        nodes = []
+        for name in names:
+            if wanted is not None and name not in wanted:
+                nodes.append(Sim3.identity())
+            elif name in self.initial.captures:
+                nodes.append(self.initial.captures[name].obj_T_world @ self.unit_T_world[name].inverse())
+            else:
+                raise ValueError(f"the initial alignment has no capture {name!r}")
+        return Nodes(*_stack(nodes))
+
+    def directions(self, names: Sequence[str]) -> Directions | None:
+        """The captures' ups in their unit frames."""
+        known = [(i, name) for i, name in enumerate(names) if name in self.ups]
+        if not known or self.settings.up_strength == 0:
+            return None
+        vectors = np.stack([self.unit_T_world[name].R @ np.asarray(self.ups[name]) for _, name in known])
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return Directions(np.array([i for i, _ in known]), vectors, self.settings.up_strength)
+
+    # ---- rejection ----------------------------------------------------------------------------------------------
+
+    def agreement(self, names: Sequence[str], state: Solution) -> Array:
+        """How well every capture's pairs agree with the solution, (N,) in [0, 1]."""
+        edges = self.edges(names)
+        votes = np.exp(-((state.residual / self.tolerances.coarse) ** 2))
+        both = np.concatenate([edges.to, edges.of])
+        count = np.bincount(both, minlength=len(names))
+        return np.where(count > 0, np.bincount(both, np.tile(votes, 2), len(names)) / np.maximum(count, 1), 1.0)
+
+    def rejected(self, agreement: Array) -> list[int]:
+        """The worst captures of those that agree too little; few at once, for without them others agree better."""
+        order = np.argsort(agreement, kind="stable")[: max(1, len(agreement) // 20)]
+        return [int(i) for i in order if agreement[i] < self.settings.min_agreement]
+
+    def reason(self, agreement: float) -> str:
+        """Why a capture is rejected."""
+        return (
+            f"agrees with the other captures at {agreement:.2f} only (at least {self.settings.min_agreement:.2f} "
+            "is asked for): another kind of object, a failed reconstruction, or too few views"
+        )
+
+    def connected(self, names: Sequence[str], to: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """The largest set of captures that pairs connect (or those connected to some), and the other captures."""
+        index = {name: i for i, name in enumerate(names)}
+        inner = [(index[pair.a], index[pair.b]) for pair in self.pairs if pair.a in index and pair.b in index]
+        inner += [(index[to[0]], index[name]) for name in to]
+        rows, columns = np.array(inner, dtype=np.int64).reshape(-1, 2).T
+        graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
+        component = connected_components(graph, directed=False)[1]
+        wanted = component[index[to[0]]] if to else np.bincount(component).argmax()
+        inside = [name for name, c in zip(names, component, strict=True) if c == wanted]
+        return inside, [name for name in names if name not in set(inside)]
+
+    # ---- results ------------------------------------------------------------------------------------------------
+
+    def entries(self, names: Sequence[str], state: Solution, agreement: Array) -> list[CaptureAlignment]:
+        """Accepted captures."""
+        return [
+            CaptureAlignment(
+                Sim3(state.nodes.scale[i], state.nodes.R[i], state.nodes.t[i]) @ self.unit_T_world[name],
+                float(agreement[i]),
+                True,
+            )
+            for i, name in enumerate(names)
+        ]
+
+    def place_rejected(
+        self, reasons: Mapping[str, str], kept: Sequence[str], state: Solution
+    ) -> dict[str, CaptureAlignment]:
+        """Where rejected captures would lie by their alignments to accepted ones.
+
+        One that has no accepted neighbour stays as it is in its world, only centred and scaled, with score 0.
+        """
+        accepted = set(kept)
+        neighbours = {p.b if p.a in accepted else p.a for p in self.pairs if (p.a in accepted) != (p.b in accepted)}
+        placed = [name for name in reasons if name in neighbours]
+        names = [*kept, *placed]
+        nodes = Nodes.identity(len(names))
+        for part, whole in zip(_parts(state.nodes), _parts(nodes), strict=True):
+            whole[: len(kept)] = part
+        edges = self.edges(names, placed)
+        fixed = np.arange(len(names)) < len(kept)
+        found = synchronize(
+            len(names), edges, self.tolerances, rounds=self.settings.rounds, initial=nodes, fixed=fixed,
+            symmetry=self.symmetry,
+        )  # fmt: skip
+        votes = np.exp(-((found.residual / self.tolerances.coarse) ** 2))
+        both = np.concatenate([edges.to, edges.of])
+        score = np.bincount(both, np.tile(votes, 2), len(names)) / np.maximum(
+            np.bincount(both, minlength=len(names)), 1
+        )
+        captures = {name: CaptureAlignment(self.unit_T_world[name], 0.0, False, reasons[name]) for name in reasons}
+        for i, name in enumerate(placed, len(kept)):
+            obj_T_unit = Sim3(found.nodes.scale[i], found.nodes.R[i], found.nodes.t[i])
+            captures[name] = CaptureAlignment(
+                obj_T_unit @ self.unit_T_world[name], float(score[i]), False, reasons[name]
+            )
+        return captures
 
 
-def _edges(
-    names: Sequence[str], pairs: Sequence[PairAlignment], unit_T_world: Mapping[str, Sim3], settings: JointSettings
-) -> _Edges:
-    index = {name: i for i, name in enumerate(names)}
-    rows = []
-    for pair in pairs:
-        for name in (pair.a, pair.b):
-            if name not in unit_T_world:
-                raise ValueError(f"pair ({pair.a}, {pair.b}) names capture {name!r}, which is not to be aligned")
-        if pair.a not in index or pair.b not in index:
-            continue
-        a_T_b = [unit_T_world[pair.a] @ T @ unit_T_world[pair.b].inverse() for T in pair.a_T_b]
-        cost = settings.mode_penalty * (pair.scores[0] - pair.scores)
-        rows.append((index[pair.a], index[pair.b], a_T_b, cost))
-        rows.append((index[pair.b], index[pair.a], [T.inverse() for T in a_T_b], cost))
-    modes = max((len(row[2]) for row in rows), default=1)
-    E = len(rows)
-    scale, R, t = np.ones((E, modes)), np.tile(np.eye(3), (E, modes, 1, 1)), np.zeros((E, modes, 3))
-    cost = np.full((E, modes), np.inf)
-    for e, (_, _, transforms, costs) in enumerate(rows):
-        for m, T in enumerate(transforms):
-            scale[e, m], R[e, m], t[e, m], cost[e, m] = T.scale, T.R, T.t, costs[m]
-    to, of = (np.array([row[k] for row in rows], dtype=np.int64) for k in (0, 1))
-    return _Edges(to, of, scale, R, t, cost)
+_Transforms = tuple[Array, Array, Array]
+"""Scale (...), R (..., 3, 3), t (..., 3) of similarities."""
 
 
-def _from_start(start: int, count: int, edges: _Edges, settings: JointSettings) -> _State:
-    """Spread out from one capture along the edges, let the neighbours vote, then average until nothing changes."""
-    scale, R, t = np.ones(count), np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
-    known = np.arange(count) == start
-    while not known.all():
-        fresh = np.flatnonzero(known[edges.to] & ~known[edges.of])
-        if len(fresh) == 0:
-            raise ValueError("the pair graph is not connected: some captures have no alignment to the others")
-        for e in fresh:
-            to, of = edges.to[e], edges.of[e]
-            if not known[of]:
-                scale[of], R[of] = scale[to] * edges.scale[e, 0], R[to] @ edges.R[e, 0]
-                t[of] = scale[to] * R[to] @ edges.t[e, 0] + t[to]
-                known[of] = True
-    state = _State(scale, R, t, np.inf)
-    for _ in range(VOTING_SWEEPS):
-        _vote(state, edges, start, settings)
-    for _ in range(settings.rounds):
-        state = _average(state, edges, start, settings)
-    residual, mode = _residuals(edges, state)
-    cost = np.minimum(residual / np.deg2rad(settings.truncate_deg), 1)
-    penalty = np.take_along_axis(edges.cost, mode[:, None], 1)[:, 0]
-    return replace(state, objective=float((cost + penalty).mean()))
+def _stack(transforms: Iterable[Sim3]) -> _Transforms:
+    listed = list(transforms)
+    return np.array([T.scale for T in listed]), np.stack([T.R for T in listed]), np.stack([T.t for T in listed])
 
 
-def _vote(state: _State, edges: _Edges, fixed: int, settings: JointSettings) -> None:
-    """Move every capture but the fixed one, in turn, to the prediction that most others support; changes `state`.
-
-    A robust mean cannot do that: it stays near where a wrong edge or mode has put the capture.
-    """
-    for of in range(len(state.scale)):
-        mine = np.flatnonzero(edges.of == of)
-        if of == fixed or len(mine) == 0:
-            continue
-        R = (state.R[edges.to[mine]][:, None] @ edges.R[mine]).reshape(-1, 9)
-        angle = np.arccos(np.clip((R @ R.T - 1) / 2, -1, 1)).reshape(-1, *edges.cost[mine].shape)
-        disagreement = np.minimum(angle / np.deg2rad(settings.truncate_deg), 1) + edges.cost[mine]
-        e, m = np.unravel_index(int(disagreement.min(-1).sum(-1).argmin()), edges.cost[mine].shape)
-        edge, to = mine[e], edges.to[mine[e]]
-        state.R[of] = state.R[to] @ edges.R[edge, m]
-        state.scale[of] = state.scale[to] * edges.scale[edge, m]
-        state.t[of] = state.scale[to] * state.R[to] @ edges.t[edge, m] + state.t[to]
+def _at(transforms: _Transforms, index: Array) -> _Transforms:
+    """The similarities of nodes for all modes of edges: (E, 1, ...)."""
+    scale, R, t = transforms
+    return scale[index][:, None], R[index][:, None], t[index][:, None]
 
 
-def _residuals(edges: _Edges, state: _State) -> tuple[Array, Array]:
-    """Rotation disagreement (E,) in radians of every edge with its best mode, and that mode (E,)."""
-    predicted = state.R[edges.to][:, None] @ edges.R
-    angle = rotation_error(predicted, state.R[edges.of][:, None])
-    mode = np.argmin(angle + edges.cost, axis=1)
-    return np.take_along_axis(angle, mode[:, None], 1)[:, 0], mode
+def _compose(a: _Transforms, b: _Transforms) -> _Transforms:
+    return a[0] * b[0], a[1] @ b[1], a[0][..., None] * (a[1] @ b[2][..., None])[..., 0] + a[2]
 
 
-def _average(state: _State, edges: _Edges, fixed: int, settings: JointSettings) -> _State:
-    """Every capture but the fixed one becomes the robust mean of what its neighbours predict."""
-    residual, mode = _residuals(edges, state)
-    weight = 1 / (1 + (residual / np.deg2rad(settings.robust_angle_deg)) ** 2) ** 2
-    rows = np.arange(len(mode))
-    scale_e, R_e, t_e = edges.scale[rows, mode], edges.R[rows, mode], edges.t[rows, mode]
-    N = len(state.scale)
-    total = np.bincount(edges.of, weight, N)
-    R_sum, t_sum = np.zeros((N, 3, 3)), np.zeros((N, 3))
-    np.add.at(R_sum, edges.of, weight[:, None, None] * (state.R[edges.to] @ R_e))
-    moved = state.scale[edges.to, None] * (state.R[edges.to] @ t_e[:, :, None])[..., 0] + state.t[edges.to]
-    np.add.at(t_sum, edges.of, weight[:, None] * moved)
-    log_scale = np.bincount(edges.of, weight * np.log(state.scale[edges.to] * scale_e), N) / total
-    R, t, scale = closest_rotation(R_sum), t_sum / total[:, None], np.exp(log_scale)
-    R[fixed], t[fixed], scale[fixed] = state.R[fixed], state.t[fixed], state.scale[fixed]
-    return _State(scale, R, t, np.inf)
+def _inverse(a: _Transforms) -> _Transforms:
+    back = np.swapaxes(a[1], -1, -2)
+    return 1 / a[0], back, -(back @ a[2][..., None])[..., 0] / a[0][..., None]
 
 
-def _place_rejected(
-    name: str,
-    kept: Sequence[str],
-    state: _State,
-    pairs: Sequence[PairAlignment],
-    unit_T_world: Mapping[str, Sim3],
-    settings: JointSettings,
-    reason: str,
-) -> CaptureAlignment:
-    """Where a rejected capture would lie: the prediction of its accepted neighbours that most others support.
+def _parts(nodes: Nodes) -> _Transforms:
+    return nodes.scale, nodes.R, nodes.t
 
-    One that has no accepted neighbour stays as it is in its world, only centred and scaled, with score 0.
-    """
-    edges = _edges([*kept, name], pairs, unit_T_world, settings)
-    mine = np.flatnonzero(edges.of == len(kept))
-    if len(mine) == 0:
-        return CaptureAlignment(unit_T_world[name], 0.0, False, reason)
-    R = state.R[edges.to[mine]] @ edges.R[mine, 0]
-    apart = rotation_error(R[:, None], R[None])
-    best = int(np.minimum(apart, np.deg2rad(settings.truncate_deg)).sum(1).argmin())
-    e, to = mine[best], edges.to[mine[best]]
-    common_T_to = Sim3(state.scale[to], state.R[to], state.t[to])
-    common_T_unit = common_T_to @ Sim3(edges.scale[e, 0], edges.R[e, 0], edges.t[e, 0])
-    votes = np.exp(-((apart[best] / np.deg2rad(settings.robust_angle_deg)) ** 2))
-    return CaptureAlignment(common_T_unit @ unit_T_world[name], float(votes.mean()), False, reason)
+
+def _take(nodes: Nodes, index: Array) -> Nodes:
+    return Nodes(nodes.scale[index], nodes.R[index], nodes.t[index])
+
+
+def _seen_from(state: Solution, node: int) -> Solution:
+    """The same solution in the frame of one node."""
+    origin = Nodes(*(part[node : node + 1] for part in _parts(state.nodes)))
+    nodes = Nodes(*_compose(_inverse(_parts(origin)), _parts(state.nodes)))
+    return replace(state, nodes=nodes)
