@@ -17,6 +17,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from uop3d_core.alignment.quality import Evidence, describe, evidence, probability
 from uop3d_core.alignment.synchronization import (
     Directions,
     Edges,
@@ -64,9 +65,11 @@ def joint_alignment(
     reference = kept[int(agreement.argmax())]
     if initial is None:
         state = _seen_from(state, kept.index(reference))
-    captures = dict(zip(kept, problem.entries(kept, state, agreement), strict=True))
+    found = problem.evidence(kept, state.nodes)
+    captures = dict(zip(kept, problem.entries(kept, state, agreement, found), strict=True))
     captures |= problem.place_rejected(reasons, kept, state)
-    return Alignment(category, reference, {name: captures[name] for name in unit_T_world})
+    warnings = describe(found, len(kept), len(unit_T_world)) if len(kept) > 2 else ()
+    return Alignment(category, reference, {name: captures[name] for name in unit_T_world}, warnings)
 
 
 def place_captures(
@@ -104,7 +107,7 @@ def place_captures(
             break
         reasons |= {kept[i]: problem.reason(agreement[i]) for i in low}
         kept = [name for i, name in enumerate(kept) if i not in low]
-    entries = dict(zip(kept, problem.entries(kept, state, agreement), strict=True))
+    entries = dict(zip(kept, problem.entries(kept, state, agreement, problem.evidence(kept, state.nodes)), strict=True))
     captures = {name: entries[name] for name in new if name in entries}
     captures |= problem.place_rejected(reasons, kept, state)
     return replace(alignment, captures=alignment.captures | {name: captures[name] for name in new})
@@ -189,8 +192,7 @@ class _Problem:
     @property
     def tolerances(self) -> Tolerances:
         """Of the settings, in radians."""
-        s = self.settings
-        return Tolerances(*np.deg2rad([s.truncate_deg, s.robust_angle_deg, s.fine_angle_deg]).tolist())
+        return Tolerances.of(self.settings)
 
     def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
         """Edges between some captures in their unit frames, but none between two strangers."""
@@ -203,7 +205,7 @@ class _Problem:
             k = len(pair.a_T_b)
             scale[e, :k] = [T.scale for T in pair.a_T_b]
             R[e, :k], t[e, :k] = np.stack([T.R for T in pair.a_T_b]), np.stack([T.t for T in pair.a_T_b])
-            cost[e, :k] = self.settings.mode_penalty * (pair.scores[0] - pair.scores)
+            cost[e, :k] = _mode_cost(pair.scores, self.settings)
         to = np.array([index[pair.a] for pair in pairs], dtype=np.int64)
         of = np.array([index[pair.b] for pair in pairs], dtype=np.int64)
         world = _stack(self.unit_T_world[name] for name in names)
@@ -269,13 +271,21 @@ class _Problem:
 
     # ---- results ------------------------------------------------------------------------------------------------
 
-    def entries(self, names: Sequence[str], state: Solution, agreement: Array) -> list[CaptureAlignment]:
+    def evidence(self, names: Sequence[str], nodes: Nodes, strangers: Iterable[str] = ()) -> Evidence:
+        """What tells how sure the rotations are."""
+        return evidence(len(names), self.edges(names, strangers), nodes.R, self.tolerances, self.symmetry)
+
+    def entries(
+        self, names: Sequence[str], state: Solution, agreement: Array, found: Evidence
+    ) -> list[CaptureAlignment]:
         """Accepted captures."""
+        right = probability(found)
         return [
             CaptureAlignment(
-                Sim3(state.nodes.scale[i], state.nodes.R[i], state.nodes.t[i]) @ self.unit_T_world[name],
+                _sim3(state.nodes, i) @ self.unit_T_world[name],
                 float(agreement[i]),
                 True,
+                probability=float(right[i]) if len(names) > 1 else None,
             )
             for i, name in enumerate(names)
         ]
@@ -305,13 +315,24 @@ class _Problem:
         score = np.bincount(both, np.tile(votes, 2), len(names)) / np.maximum(
             np.bincount(both, minlength=len(names)), 1
         )
-        captures = {name: CaptureAlignment(self.unit_T_world[name], 0.0, False, reasons[name]) for name in reasons}
+        right = probability(self.evidence(names, found.nodes, placed))
+        captures = {
+            name: CaptureAlignment(self.unit_T_world[name], 0.0, False, why, 0.0) for name, why in reasons.items()
+        }
         for i, name in enumerate(placed, len(kept)):
-            obj_T_unit = Sim3(found.nodes.scale[i], found.nodes.R[i], found.nodes.t[i])
-            captures[name] = CaptureAlignment(
-                obj_T_unit @ self.unit_T_world[name], float(score[i]), False, reasons[name]
-            )
+            obj_T_world = _sim3(found.nodes, i) @ self.unit_T_world[name]
+            captures[name] = CaptureAlignment(obj_T_world, float(score[i]), False, reasons[name], float(right[i]))
         return captures
+
+
+def _mode_cost(scores: Array, settings: JointSettings) -> Array:
+    """What choosing each of a pair's modes (M,) costs, 0 to 1; 1 is the cost of disagreeing with all of them.
+
+    Log-likelihoods: modes share the probability by their scores. A pair that has several equally good modes knows
+    little, and then it matters little which one is chosen, or none.
+    """
+    likelihood = np.exp((scores - scores.max()) / settings.mode_scale)
+    return np.minimum(np.log(likelihood / likelihood.sum()) / np.log(settings.unlisted), 1)
 
 
 _Transforms = tuple[Array, Array, Array]
@@ -336,6 +357,10 @@ def _compose(a: _Transforms, b: _Transforms) -> _Transforms:
 def _inverse(a: _Transforms) -> _Transforms:
     back = np.swapaxes(a[1], -1, -2)
     return 1 / a[0], back, -(back @ a[2][..., None])[..., 0] / a[0][..., None]
+
+
+def _sim3(nodes: Nodes, i: int) -> Sim3:
+    return Sim3(nodes.scale[i], nodes.R[i], nodes.t[i])
 
 
 def _parts(nodes: Nodes) -> _Transforms:

@@ -10,6 +10,7 @@ translations follow with the weights that the rotations have found. The cost of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
+from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array, closest_rotation, rotation_error
 from uop3d_core.types import Symmetry
 
@@ -44,6 +46,12 @@ class Tolerances:
     truncate: float
     coarse: float
     fine: float
+
+    @classmethod
+    def of(cls, settings: JointSettings) -> Tolerances:
+        """Those of the settings."""
+        angles = settings.truncate_deg, settings.robust_angle_deg, settings.fine_angle_deg
+        return cls(*(math.radians(angle) for angle in angles))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +118,7 @@ class Solution:
         nodes: common_T_node.
         mode: (E,) chosen mode of every edge.
         residual: (E,) rotation disagreement of that mode, radians.
-        objective: mean truncated disagreement and mode cost over the edges, 0 to about 1.
+        objective: mean truncated disagreement with mode cost over the edges, 0 to 1.
     """
 
     nodes: Nodes
@@ -217,8 +225,8 @@ class Synchronizer:
     def objective(self, R: Array) -> float:
         """Mean truncated disagreement with mode costs."""
         residual, mode = self.residuals(R)
-        cost = np.minimum(residual / self.tolerances.truncate, 1)
-        cost = cost + np.take_along_axis(self.edges.cost, mode[:, None], 1)[:, 0]
+        cost = residual / self.tolerances.truncate + np.take_along_axis(self.edges.cost, mode[:, None], 1)[:, 0]
+        cost = np.minimum(cost, 1)
         return float(cost @ self.edges.weight / max(self.edges.weight.sum(), 1e-12))
 
     # ---- voting -------------------------------------------------------------------------------------------------
@@ -244,7 +252,8 @@ class Synchronizer:
             trace = np.max([flat @ (turn @ predicted).reshape(-1, 9).T for turn in self.turns], axis=0)
             cosine = (trace - 1) / 2
         angle = np.arccos(np.clip(cosine, -1, 1)).reshape(len(candidates), *self.cost[mine].shape)
-        disagreement = (np.minimum(angle / self.tolerances.truncate, 1) + self.cost[mine]).min(-1) @ self.weight[mine]
+        cost = np.minimum((angle / self.tolerances.truncate + self.cost[mine]).min(-1), 1)
+        disagreement = cost @ self.weight[mine]
         best = int(disagreement.argmin())
         return candidates[best], float(disagreement[best] / self.weight[mine].sum())
 

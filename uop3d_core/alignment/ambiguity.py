@@ -1,0 +1,150 @@
+"""The other solution: a group of nodes that might just as well be turned as a whole.
+
+In: a Synchronizer and its rotations. Out: Flip, the rotation and the group whose turning costs least.
+
+Votes and averages move one node at a time; where a category looks alike from two sides, two groups of captures agree
+within themselves and hardly with each other, and only turning one of them as a whole tells how sure their order is.
+Finding the group is a cut of the graph whose edges weigh what turning one end would cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix, identity
+from scipy.sparse.linalg import eigsh
+
+from uop3d_core.alignment.synchronization import Synchronizer
+from uop3d_core.geometry import Array, closest_rotation
+
+FAR = np.deg2rad(30.0)
+"""Rotations that differ by more are different answers."""
+SAME = np.deg2rad(20.0)
+SAMPLE = 400
+DENSE = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Flip:
+    """What else could be true.
+
+    Attributes:
+        turn: (3, 3) rotation in the common frame.
+        group: (N,) bool, the nodes that it turns, at most half of them.
+        margin: by how much the edges that lead into the group prefer it as it is, in mean truncated disagreements:
+            1 if all confirm it, 0 if either is as good, negative if the turned group fits better. One of the edges
+            does not count, see `confirmed`.
+    """
+
+    turn: Array
+    group: Array
+    margin: float
+
+
+def confirmed(mean: Array, weight: Array, squares: Array) -> Array:
+    """What a mean over edges is worth, where 1 is the best: one edge always fits and confirms nothing.
+
+    Args:
+        mean: (...) weighted means over edges.
+        weight: (...) sums of the edges' weights.
+        squares: (...) sums of the squared weights.
+    """
+    number = weight**2 / np.maximum(squares, 1e-12)
+    return np.where(number > 1.01, (number * mean - 1) / np.maximum(number - 1, 0.01), 0.0)
+
+
+def find_flip(problem: Synchronizer, R: Array, smallest: int = 2) -> Flip | None:
+    """The flip of lowest margin, or None where no wrong edge suggests any.
+
+    Args:
+        problem: the graph.
+        R: (N, 3, 3) its rotations.
+        smallest: groups of fewer nodes do not count.
+    """
+    found = [
+        flip for turn in _likely_turns(problem, R) if (flip := _best_group(problem, R, turn, smallest)) is not None
+    ]
+    return min(found, key=lambda flip: flip.margin, default=None)
+
+
+def turned(R: Array, flip: Flip) -> Array:
+    """The rotations (N, 3, 3) after a flip."""
+    return np.where(flip.group[:, None, None], flip.turn @ R, R)
+
+
+def _likely_turns(problem: Synchronizer, R: Array, count: int = 2) -> list[Array]:
+    """Rotations by which many edges are off, most frequent first."""
+    edges = problem.edges
+    delta = R[edges.to][:, None] @ edges.R @ np.swapaxes(R[edges.of], -1, -2)[:, None]
+    likely = edges.weight[:, None] * np.exp(-edges.cost)
+    residual = np.minimum(problem.residuals(R)[0] / problem.tolerances.truncate, 1)
+    likely = likely * (0.1 + residual[:, None]) * (problem.apart(delta, np.eye(3)) > FAR)
+    pick = np.argsort(-likely.ravel(), kind="stable")[:SAMPLE]
+    pick = pick[likely.ravel()[pick] > 0]
+    if len(pick) == 0:
+        return []
+    sample, weight = delta.reshape(-1, 3, 3)[pick], np.tile(likely.ravel()[pick], 2)
+    sample = np.concatenate([sample, np.swapaxes(sample, 1, 2)])
+    near = (sample.reshape(-1, 9) @ sample.reshape(-1, 9).T) > 1 + 2 * np.cos(SAME)
+    found = []
+    for _ in range(count):
+        votes = near @ weight
+        best = int(votes.argmax())
+        if votes[best] <= 0:
+            break
+        mean = (weight[near[best], None, None] * sample[near[best]]).sum(0)
+        found.append(closest_rotation(mean))
+        inverse = near[(best + len(pick)) % len(sample)]
+        weight = np.where(near[best] | inverse, 0, weight)
+    return found
+
+
+def _costs(problem: Synchronizer, R_to: Array, R_of: Array) -> Array:
+    """Truncated disagreement with mode cost of every edge (E,) at given rotations of its ends."""
+    edges = problem.edges
+    angle = problem.apart(R_to[:, None] @ edges.R, R_of[:, None])
+    return (np.minimum(angle / problem.tolerances.truncate, 1) + edges.cost).min(1)
+
+
+def _best_group(problem: Synchronizer, R: Array, turn: Array, smallest: int) -> Flip | None:
+    """The group whose turning costs least per edge that leads into it: a sweep over the two softest cuts."""
+    edges, N = problem.edges, problem.count
+    R_to, R_of = R[edges.to], R[edges.of]
+    here = _costs(problem, R_to, R_of)
+    one, other = _costs(problem, turn @ R_to, R_of) - here, _costs(problem, R_to, turn @ R_of) - here
+    stiffness = edges.weight * (one + other) / 2
+    graph = coo_matrix((stiffness, (edges.to, edges.of)), shape=(N, N))
+    absolute = np.maximum(problem.total(np.abs(stiffness)), 1e-9)
+    scaling = 1 / np.sqrt(absolute)
+    normal = scaling[:, None] * (graph + graph.T).toarray() * scaling if N <= DENSE else None
+    if normal is not None:
+        vectors = np.linalg.eigh(normal)[1][:, -2:]
+    else:
+        sparse = coo_matrix((graph.data * scaling[graph.row] * scaling[graph.col], (graph.row, graph.col)), (N, N))
+        start = np.random.default_rng(0).normal(size=N)
+        vectors = eigsh(sparse + sparse.T + identity(N), k=2, which="LA", v0=start, tol=1e-4)[1]
+    best: Flip | None = None
+    for vector in vectors.T:
+        order = np.argsort(vector * scaling, kind="stable")
+        rank = np.argsort(order)
+        low, high = np.minimum(rank[edges.to], rank[edges.of]), np.maximum(rank[edges.to], rank[edges.of])
+        low_is_to = rank[edges.to] < rank[edges.of]
+        for first in (True, False):  # turn those before the cut, or those after it
+            change = np.where(low_is_to == first, one, other)
+            total = np.maximum(_crossing(low, high, edges.weight, N), 1e-9)
+            mean = _crossing(low, high, edges.weight * change, N) / total
+            margin = confirmed(mean, total, _crossing(low, high, edges.weight**2, N))
+            sizes = np.arange(1, N) if first else N - np.arange(1, N)
+            margin = np.where((sizes >= smallest) & (2 * sizes <= N), margin, np.inf)
+            cut = int(margin.argmin()) if len(margin) else 0
+            if len(margin) and np.isfinite(margin[cut]) and (best is None or margin[cut] < best.margin):
+                group = (rank <= cut) == first
+                best = Flip(turn, group, float(margin[cut]))
+    return best
+
+
+def _crossing(low: Array, high: Array, values: Array, count: int) -> Array:
+    """Sum of values over the edges that cross each of the cuts after rank 0, 1, ..., count - 2."""
+    steps = np.bincount(low, values, count) - np.bincount(high, values, count)
+    return np.cumsum(steps)[:-1]
