@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.config import RunSettings, parse_settings
-from uop3d_core.pipeline import aligning
+from uop3d_core.pipeline import loops
 from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.inference import evaluate_run
 from uop3d_core.runs import Run
@@ -96,7 +96,7 @@ def test_result_does_not_depend_on_where_it_stopped(finished, mugs, run, monkeyp
     for path in ("alignment.json", "template.ply", "pictures", "4_pairs", "3_surfaces/mug_01.safetensors"):
         target = run.folder / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
-    kept, original, done = stamps(run), aligning.align_pair, []
+    kept, original, done = stamps(run), loops.align_pair, []
 
     def interrupted(a, b, *args):
         if len(done) == 2:
@@ -104,7 +104,7 @@ def test_result_does_not_depend_on_where_it_stopped(finished, mugs, run, monkeyp
         done.append((a.name, b.name))
         return original(a, b, *args)
 
-    monkeypatch.setattr(aligning, "align_pair", interrupted)
+    monkeypatch.setattr(loops, "align_pair", interrupted)
     with pytest.raises(KeyboardInterrupt):
         again(mugs, run)
     assert changed(kept, run) == ["3_surfaces", "4_pairs"] and not run.alignment.exists()

@@ -31,6 +31,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from uop3d_core.alignment.tables import Frames
     from uop3d_core.config import PoseSettings, RunSettings
     from uop3d_core.types import Alignment
 
@@ -100,6 +101,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STAGE.KEY=VALUE", help="change a setting, e.g. pair.modes=3; may be repeated"),
 ]
+Engine = Annotated[
+    str, typer.Option("--engine", metavar="NAME[:ADDRESS]", help="what runs the loops: serial, processes or ray")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="captures or pairs at once (default: one per core)", show_default=False)
+]
+Afresh = Annotated[bool, typer.Option("--afresh", help="align all captures again even if only some were added")]
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE", help="labels.json of the category")]
 JsonOut = Annotated[Path, typer.Option("--json", metavar="OUT", help="file to write")]
 
@@ -111,6 +119,9 @@ def learn(
     backbone: BackboneOption = "dinov2-small",
     only: Only = "",
     category: Category = None,
+    engine: Engine = "processes",
+    workers: Workers = None,
+    afresh: Afresh = False,
     changes: Set = None,
 ) -> None:
     """Learn a category: align its captures, fuse a template, train a model. Run again to go on after a stop."""
@@ -124,9 +135,12 @@ def learn(
             only=_names(only),
             category=category,
             settings=_run_settings(changes),
+            engine=engine,
+            workers=workers,
+            afresh=afresh,
             progress=progress,
         )
-    _show_alignment(result.aligned.alignment, result.aligned.failed)
+    _show_alignment(result.aligned.alignment, result.aligned.failed, result.aligned.notes)
     _show_model(result.trained.run.model, result.trained.reused, result.trained.seconds)
 
 
@@ -137,6 +151,9 @@ def align(
     backbone: BackboneOption = "dinov2-small",
     only: Only = "",
     category: Category = None,
+    engine: Engine = "processes",
+    workers: Workers = None,
+    afresh: Afresh = False,
     changes: Set = None,
 ) -> None:
     """Bring the captures of a category into one frame: RUN/alignment.json and RUN/template.ply."""
@@ -150,9 +167,12 @@ def align(
             only=_names(only),
             category=category,
             settings=_run_settings(changes),
+            engine=engine,
+            workers=workers,
+            afresh=afresh,
             progress=progress,
         )
-    _show_alignment(result.alignment, result.failed)
+    _show_alignment(result.alignment, result.failed, result.notes)
     out.print(f"picture: {result.run.pictures / 'alignment.png'}", soft_wrap=True, highlight=False)
 
 
@@ -206,6 +226,29 @@ def estimate(
     every = [pose for poses in results.values() for pose in poses]
     found = sum(pose.found for pose in every)
     out.print(f"{found} poses for {len(every)} boxes in {len(results)} images: {json_out}", soft_wrap=True)
+
+
+@app.command()
+def synchronize(
+    estimates: Annotated[
+        Path,
+        typer.Argument(metavar="ESTIMATES", help=".npz with estimates to a few references", show_default=False),
+    ],
+    out_file: Annotated[Path, typer.Option("--out", metavar="FRAMES", help=".npz to write")],
+    variant: Annotated[str, typer.Option(metavar="NAME", help="which estimates; both: all that there are")] = "both",
+    changes: Set = None,
+) -> None:
+    """Bring alignments from elsewhere into one frame per category: a table of estimates in, rotations out."""
+    from uop3d_core.alignment.tables import read_estimates, synchronize_table, write_frames
+
+    _only_stage(changes, "joint")
+    settings = _run_settings(changes).joint
+    table = read_estimates(estimates, variant)
+    with _progress() as progress:
+        frames = synchronize_table(table, settings, progress)
+    write_frames(out_file, frames)
+    _show_frames(frames)
+    out.print(f"frames: {out_file}", soft_wrap=True, highlight=False)
 
 
 @evaluate.command("alignment")
@@ -340,7 +383,7 @@ def _progress() -> Iterator[Any]:
         yield advance
 
 
-def _show_alignment(alignment: Alignment, failed: dict[str, str]) -> None:
+def _show_alignment(alignment: Alignment, failed: dict[str, str], notes: Sequence[str]) -> None:
     table = Table(title=f"captures of {escape(alignment.category)}", title_justify="left")
     for column in ("capture", "agreement", "", "reason"):
         table.add_column(column)
@@ -351,6 +394,23 @@ def _show_alignment(alignment: Alignment, failed: dict[str, str]) -> None:
     for name, reason in failed.items():
         table.add_row(escape(name), "", "[red]unusable[/]", escape(reason))
     out.print(table)
+    for note in notes:
+        out.print(escape(note), soft_wrap=True, highlight=False)
+
+
+def _show_frames(frames: Frames) -> None:
+    variants = list(dict.fromkeys(variant for part in frames.categories.values() for variant in part.weights))
+    table = Table(title="sequences in one frame per category", title_justify="left")
+    table.add_column("category")
+    for column in ("sequences", "accepted", "mean probability", *(f"weight of {variant}" for variant in variants)):
+        table.add_column(escape(column), justify="right")
+    for name, part in frames.categories.items():
+        counts = str(len(part.accepted)), str(int(part.accepted.sum())), f"{part.probability.mean():.2f}"
+        table.add_row(escape(name), *counts, *(f"{part.weights[variant]:.2f}" for variant in variants))
+    out.print(table)
+    for name, part in frames.categories.items():
+        for warning in part.warnings:
+            out.print(f"[yellow]{escape(name)}:[/] {escape(warning)}", soft_wrap=True, highlight=False)
 
 
 def _show_model(path: Path, reused: bool, seconds: float) -> None:

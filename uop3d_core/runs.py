@@ -26,7 +26,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +38,7 @@ from safetensors.numpy import save_file
 from uop3d_core.atomic import remove_drafts, replaced, write_bytes, write_json
 from uop3d_core.config import Settings
 from uop3d_core.geometry import Array
-from uop3d_core.types import Alignment, CaptureAlignment, Mesh, PairAlignment, Sim3, Surface, Template
+from uop3d_core.types import Alignment, CaptureAlignment, Mesh, PairAlignment, Sim3, Surface, Symmetry, Template
 
 FORMAT = 1
 """Of run.json and all artefacts; raised when older ones can no longer be used, as after a change of an algorithm."""
@@ -196,14 +196,20 @@ class AlignmentRecord:
     Attributes:
         alignment: where every capture lies.
         failed: captures that could not be used at all, with the reason.
-        mark: fingerprint of settings and inputs.
+        mark: fingerprint of settings and backbone.
         template_sha256: digest of the template.ply that was made with it.
+        symmetry: of the category, in obj.
+        inputs: fingerprints of the captures that were looked at, the failed ones included.
+        founders: captures that were there when obj was fixed; the feature basis is theirs.
     """
 
     alignment: Alignment
     failed: dict[str, str]
     mark: str = ""
     template_sha256: str = ""
+    symmetry: Symmetry = field(default_factory=Symmetry.none)
+    inputs: dict[str, str] = field(default_factory=dict)
+    founders: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -211,7 +217,8 @@ class AlignmentRecord:
         captures = {
             name: [entry.obj_T_world.matrix.tolist(), entry.accepted] for name, entry in self.alignment.captures.items()
         }
-        return fingerprint(captures=captures, template=self.template_sha256)
+        turns = {} if self.symmetry.fold == 1 else {"symmetry": [self.symmetry.axis.tolist(), self.symmetry.fold]}
+        return fingerprint(captures=captures, template=self.template_sha256, **turns)
 
 
 class Run:
@@ -307,18 +314,24 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.record_path} is damaged ({error!r}): run uop3d align again") from error
 
-    def write_alignment(self, record: AlignmentRecord, template: Template) -> AlignmentRecord:
-        """Write template.ply and alignment.json, which knows the digest of the former; returns the record with it."""
-        ply = trimesh.Trimesh(template.mesh.vertices, template.mesh.faces, process=False).export(file_type="ply")
-        assert isinstance(ply, bytes)
-        write_bytes(self.template, ply)
-        record = AlignmentRecord(record.alignment, record.failed, record.mark, hashlib.sha256(ply).hexdigest())
+    def write_alignment(self, record: AlignmentRecord, template: Template | None = None) -> AlignmentRecord:
+        """Write template.ply, unless it stays as it is, and alignment.json, which knows the digest of the former.
+
+        Returns:
+            The record with that digest and the template's symmetry.
+        """
+        if template is not None:
+            ply = trimesh.Trimesh(template.mesh.vertices, template.mesh.faces, process=False).export(file_type="ply")
+            assert isinstance(ply, bytes)
+            write_bytes(self.template, ply)
+            record = replace(record, template_sha256=hashlib.sha256(ply).hexdigest(), symmetry=template.symmetry)
         captures = {
             name: {
                 "obj_T_world": entry.obj_T_world.matrix.tolist(),
                 "score": entry.score,
                 "accepted": entry.accepted,
                 "reason": entry.reason,
+                "probability": entry.probability,
             }
             for name, entry in record.alignment.captures.items()
         }
@@ -328,8 +341,12 @@ class Run:
             "reference": record.alignment.reference,
             "captures": captures,
             "failed": record.failed,
+            "warnings": list(record.alignment.warnings),
+            "symmetry": {"axis": record.symmetry.axis.tolist(), "fold": record.symmetry.fold},
             "fingerprint": record.mark,
             "template_sha256": record.template_sha256,
+            "inputs": record.inputs,
+            "founders": list(record.founders),
         }
         write_json(self.alignment, content)
         return record
@@ -360,7 +377,7 @@ class Run:
                 f"{self.template} is damaged or was not made with {self.alignment.name}: run uop3d align again"
             )
         loaded: Any = trimesh.load_mesh(self.template, process=False)
-        return Template(record.alignment.category, Mesh(loaded.vertices, loaded.faces))
+        return Template(record.alignment.category, Mesh(loaded.vertices, loaded.faces), record.symmetry)
 
 
 def read_json(path: Path) -> Any:
@@ -404,12 +421,31 @@ def parse_alignment(content: Mapping[str, Any], where: Path) -> AlignmentRecord:
     reference = content.get("reference") or max(captures, key=lambda name: captures[name].score)
     if reference not in captures:
         raise ValueError(f"{where}: the reference {reference!r} is none of the captures {', '.join(captures)}")
-    failed = content.get("failed", {})
-    if not isinstance(failed, dict):
-        raise ValueError(f'{where}: "failed" must be an object of reasons by capture')
-    alignment = Alignment(str(content.get("category", "")), str(reference), captures)
-    texts = (str(content.get(key, "")) for key in ("fingerprint", "template_sha256"))
-    return AlignmentRecord(alignment, {str(k): str(v) for k, v in failed.items()}, *texts)
+    failed, inputs = (_parse_texts(content.get(key, {}), f'{where}: "{key}"') for key in ("failed", "inputs"))
+    warnings, founders = content.get("warnings", []), content.get("founders", [])
+    if not isinstance(warnings, list) or not isinstance(founders, list):
+        raise ValueError(f'{where}: "warnings" and "founders" must be lists')
+    if not inputs.keys() >= set(founders):
+        raise ValueError(f'{where}: every one of "founders" must have its fingerprint in "inputs"')
+    alignment = Alignment(str(content.get("category", "")), str(reference), captures, tuple(map(str, warnings)))
+    mark, sha256 = (str(content.get(key, "")) for key in ("fingerprint", "template_sha256"))
+    symmetry = _parse_symmetry(content.get("symmetry"), f'{where}: "symmetry"')
+    return AlignmentRecord(alignment, failed, mark, sha256, symmetry, inputs, tuple(founders))
+
+
+def _parse_texts(value: Any, where: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object of texts by capture")
+    return {str(name): str(text) for name, text in value.items()}
+
+
+def _parse_symmetry(value: Any, where: str) -> Symmetry:
+    if value is None:
+        return Symmetry.none()
+    try:
+        return Symmetry(np.array(value["axis"], dtype=np.float64), int(value["fold"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{where} must have an axis and a fold ({error})") from error
 
 
 def _parse_capture(entry: Any, where: str) -> CaptureAlignment:
@@ -417,9 +453,11 @@ def _parse_capture(entry: Any, where: str) -> CaptureAlignment:
         raise ValueError(f"{where} must have obj_T_world, score and accepted")
     if not isinstance(entry["accepted"], bool) or isinstance(entry["score"], bool):
         raise ValueError(f"{where}: accepted must be true or false, and score a number")
+    reason, probability = str(entry.get("reason", "")), entry.get("probability")
     try:
         obj_T_world = Sim3.from_matrix(np.array(entry["obj_T_world"], dtype=np.float64))
-        return CaptureAlignment(obj_T_world, float(entry["score"]), entry["accepted"], str(entry.get("reason", "")))
+        probability = None if probability is None else float(probability)
+        return CaptureAlignment(obj_T_world, float(entry["score"]), entry["accepted"], reason, probability)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 

@@ -1,36 +1,49 @@
 """Captures to alignment.json and template.ply: meshes, features, pairs, one common frame, the mean shape.
 
 In: a folder of captures. Out: artefacts in a run directory, and an AlignResult.
-A capture that cannot be used is left out with its reason; the others go on.
+A capture that cannot be used is left out with its reason; the others go on. Captures that are added to an aligned
+category are placed beside the others, of which nothing changes.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from uop3d_core.alignment.joint import joint_alignment
-from uop3d_core.alignment.pairwise import PreparedSurface, align_pair, prepare
+from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
+from uop3d_core.alignment.joint import joint_alignment, place_captures
 from uop3d_core.alignment.template import fuse_template
-from uop3d_core.backbones import FeatureBackbone, load_backbone
+from uop3d_core.atomic import DRAFT
+from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings
+from uop3d_core.executors import DEFAULT_ENGINE, Executor, load_executor
+from uop3d_core.executors.parcel import Parcel
+from uop3d_core.pipeline.loops import (
+    SEED,
+    Failure,
+    Stored,
+    backbone_of,
+    mesh_loop,
+    pair_loop,
+    pair_name,
+    prepared_surface,
+    surface_loop,
+    unit_frame,
+)
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.sheets import draw_alignment, draw_template, write_image
 from uop3d_core.runs import (
-    MESH,
-    PAIR,
     SURFACE,
     AlignmentRecord,
     Codec,
@@ -42,11 +55,11 @@ from uop3d_core.runs import (
     fingerprint,
     pair_generator,
 )
-from uop3d_core.surface import FeatureBasis, build_surface, coarse_mesh, fit_basis
-from uop3d_core.types import Alignment, Capture, Mesh, PairAlignment, Surface
+from uop3d_core.surface import FeatureBasis, fit_basis
+from uop3d_core.types import Alignment, Mesh, PairAlignment, Surface
 
 DEFAULT_BACKBONE = "dinov2-small"
-SEED = 0
+RECIPE = ("surface", "pair", "graph", "joint", "template")
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +78,14 @@ class AlignResult:
         alignment: where every capture lies.
         failed: captures that could not be used, with the reason.
         seconds: time per stage in this call.
+        notes: what was aligned with what, one sentence each.
     """
 
     run: Run
     alignment: Alignment
     failed: dict[str, str]
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -92,32 +107,30 @@ def resolve_backbone(spec: str) -> str:
 
 @dataclass
 class Crew:
-    """The captures that are still in, with what is known of each; failures move a capture to `failed`."""
+    """The captures that are still in; failures move a capture to `failed`.
 
-    captures: dict[str, Capture] = field(default_factory=dict)
+    Attributes:
+        folders: where the captures are.
+        marks: fingerprints of their meshes.
+        failed: the others, with the reason.
+    """
+
+    folders: dict[str, Path]
     marks: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def guard(self, name: str) -> Iterator[None]:
-        """Turn an error about this capture into a reason to leave it out."""
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            self.drop(name, str(error))
 
     def drop(self, name: str, reason: str) -> None:
         """Leave a capture out."""
         logger.warning("capture %s is left out: %s", name, reason)
-        self.captures.pop(name, None)
+        self.folders.pop(name, None)
         self.marks.pop(name, None)
         self.failed[name] = reason
 
     def check_enough(self, given: int) -> None:
         """Raise ValueError unless two captures are left, or the only one given."""
-        if len(self.captures) < min(2, given):
+        if len(self.folders) < min(2, given):
             reasons = "\n".join(f"  {name}: {reason}" for name, reason in self.failed.items())
-            raise ValueError(f"{len(self.captures)} of {given} captures can be used, at least 2 are needed\n{reasons}")
+            raise ValueError(f"{len(self.folders)} of {given} captures can be used, at least 2 are needed\n{reasons}")
 
 
 def align(
@@ -128,6 +141,9 @@ def align(
     only: Sequence[str] = (),
     category: str | None = None,
     settings: RunSettings | None = None,
+    engine: str = DEFAULT_ENGINE,
+    workers: int | None = None,
+    afresh: bool = False,
     progress: Progress = silent,
 ) -> AlignResult:
     """Bring all captures of a category into one frame; work that is done already is not done again.
@@ -139,22 +155,26 @@ def align(
         only: names of the captures that take part; empty for all.
         category: its name; by default that of the folder.
         settings: of all stages.
-        progress: is told "meshes", "surfaces", "pairs".
+        engine: ``NAME`` or ``NAME:ADDRESS`` of what runs the loops; the result does not depend on it.
+        workers: how many captures or pairs at once; None for as many as there are cores.
+        afresh: align all captures together even if only some were added.
+        progress: is told "meshes", "surfaces", "fields", "pairs".
 
     Raises:
         FileNotFoundError: there are no captures.
         ValueError: too few of them can be used, or names are wrong.
-        OSError: the backbone cannot be had, or the run cannot be written.
+        OSError: the backbone cannot be had, the run cannot be written, or a worker died.
     """
     settings, run = settings or RunSettings(), Run(run_folder)
     folders = {check_capture_name(path.name): path for path in list_captures(captures_folder, only)}
     folder, spec = Path(captures_folder).resolve(), resolve_backbone(backbone)
+    backbone_of.cache_clear()
     with with_hint():
-        loaded = load_backbone(spec)
+        loaded = backbone_of(spec)
     record = RunRecord(category or folder.name, folder, tuple(folders), spec, settings.model_dump())
-    with run.locked():
+    with load_executor(engine, workers) as executor, run.locked():
         run.write_record(record)
-        return _Aligner(run, record.category, settings, loaded, progress).align(folders)
+        return _Aligner(run, record, settings, loaded, executor, progress).align(folders, afresh)
 
 
 def mesh_mark(folder: Path, settings: RunSettings) -> str:
@@ -162,51 +182,115 @@ def mesh_mark(folder: Path, settings: RunSettings) -> str:
     return fingerprint(stage="mesh", capture=capture_fingerprint(folder), settings=settings.surface)
 
 
-def make_mesh(capture: Capture, settings: RunSettings) -> Mesh:
-    """Coarse mesh of a capture, once all its images turn out to be readable."""
-    for frame in capture.frames:
-        frame.image  # noqa: B018  # an unreadable image is to be told here, not by a later stage
-    return coarse_mesh(capture, settings.surface)
-
-
 class _Aligner:
     """One call of `align`."""
 
     def __init__(
-        self, run: Run, category: str, settings: RunSettings, backbone: FeatureBackbone, progress: Progress
-    ) -> None:
-        self.run, self.category, self.settings = run, category, settings
-        self.backbone, self.progress = backbone, progress
-        self.crew = Crew()
+        self, run: Run, record: RunRecord, settings: RunSettings, backbone: FeatureBackbone, executor: Executor,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self.run, self.category, self.spec = run, record.category, record.backbone
+        self.settings, self.backbone = settings, backbone
+        self.executor, self.progress = executor, progress
+        self.crew = Crew({})
         self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
 
-    def align(self, folders: Mapping[str, Path]) -> AlignResult:
+    def align(self, folders: Mapping[str, Path], afresh: bool) -> AlignResult:
+        """All captures together, or only new ones beside those of alignment.json, or nothing."""
         with self._timed("meshes"):
             meshes = self._meshes(folders)
         self.crew.check_enough(len(folders))
         mark = fingerprint(
-            stage="alignment", category=self.category, meshes=self.crew.marks, backbone=self.backbone.fingerprint,
-            seed=SEED, **{name: getattr(self.settings, name) for name in ("surface", "pair", "joint", "template")},
+            stage="alignment", category=self.category, backbone=self.backbone.fingerprint, seed=SEED,
+            **{name: getattr(self.settings, name) for name in RECIPE},
         )  # fmt: skip
-        record = self._finished(mark)
-        if record is None:
-            record = self._compute(meshes, mark, len(folders))
+        record = None if afresh else self._aligned(mark)
+        new = [name for name in self.crew.marks if record is None or name not in record.inputs]
+        if record is None or self._too_many(new, record):
+            record = self._align_all(meshes, mark, len(folders))
+        elif new:
+            record = self._add(new, meshes, record)
         self._draw(meshes, record)
-        return AlignResult(self.run, record.alignment, record.failed, self.seconds)
+        failed = {name: reason for name, reason in record.failed.items() if name in folders} | self.crew.failed
+        return AlignResult(self.run, record.alignment, failed, self.seconds, tuple(self.notes))
 
-    def _compute(self, meshes: Mapping[str, Mesh], mark: str, given: int) -> AlignmentRecord:
+    def _aligned(self, mark: str) -> AlignmentRecord | None:
+        """What alignment.json says, if template.ply belongs to it and the captures in it are as they were."""
+        if not self.run.alignment.is_file():
+            return None
+        try:
+            record = self.run.read_alignment()
+            self.run.read_template(record)
+        except (OSError, ValueError) as error:
+            logger.warning("%s; it is made again", error)
+            return None
+        same = all(self.crew.marks.get(name) == old for name, old in record.inputs.items())
+        return record if record.mark == mark and record.inputs and same else None
+
+    def _too_many(self, new: Sequence[str], record: AlignmentRecord) -> bool:
+        """Whether so many captures are new that their own agreement matters more than the old frame."""
+        accepted = sum(entry.accepted for entry in record.alignment.captures.values())
+        many = len(new) > self.settings.graph.growth * accepted
+        if many:
+            self.notes.append(f"{len(new)} new captures beside {accepted} accepted ones: all are aligned afresh")
+        return many
+
+    def _align_all(self, meshes: Mapping[str, Mesh], mark: str, given: int) -> AlignmentRecord:
+        """All captures together: a new obj frame and a new template."""
+        inputs = dict(self.crew.marks)
         with self._timed("surfaces"):
-            surfaces = self._surfaces(meshes)
+            surfaces = self._surfaces(list(inputs), meshes, list(inputs))
         self.crew.check_enough(given)
         with self._timed("pairs"):
-            prepared = {name: prepare(surface, self.settings.pair) for name, surface in surfaces.items()}
-            pairs = self._pairs(prepared)
+            names = list(surfaces)
+            sparse = len(names) > self.settings.graph.all_pairs
+            descriptors = {name: descriptor(surface) for name, surface in surfaces.items()} if sparse else {}
+            graph = pair_graph(names, descriptors, self.settings.graph, pair_generator(SEED, ("graph",)))
+            self.notes.append(str(graph))
+            pairs = self._pairs(graph.pairs, surfaces)
+            joined = _largest_component(names, pairs)
+            self._drop_unpaired(names, joined)
         self.crew.check_enough(given)
         with self._timed("alignment"):
-            units = {name: prepared[name].unit_T_world for name in self.crew.captures}
+            pairs = [pair for pair in pairs if pair.a in joined and pair.b in joined]
+            units = {name: unit_frame(meshes[name]) for name in names if name in joined}
             rough = joint_alignment(self.category, pairs, units, self.settings.joint)
             template, alignment = fuse_template(rough, surfaces, self.settings.template)
-        return self.run.write_alignment(AlignmentRecord(alignment, self.crew.failed, mark), template)
+        self.notes.append(f"aligned {len(units)} captures together")
+        record = AlignmentRecord(alignment, self.crew.failed, mark, inputs=inputs, founders=tuple(inputs))
+        return self.run.write_alignment(record, template)
+
+    def _add(self, new: Sequence[str], meshes: Mapping[str, Mesh], record: AlignmentRecord) -> AlignmentRecord:
+        """New captures beside the accepted ones: obj, template and the entries of all old captures stay as they are."""
+        inputs = {**record.inputs, **{name: self.crew.marks[name] for name in new}}
+        old = [name for name, entry in record.alignment.captures.items() if entry.accepted]
+        with self._timed("surfaces"):
+            surfaces = self._surfaces([*old, *new], meshes, record.founders)
+        with self._timed("pairs"):
+            usable = [name for name in new if name in surfaces]
+            sparse = len(old) > self.settings.graph.added_pairs
+            descriptors = {name: descriptor(surface) for name, surface in surfaces.items()} if sparse else {}
+            generators = {name: pair_generator(SEED, ("graph", name)) for name in usable}
+            chosen = attachments(usable, old, descriptors, self.settings.graph, generators)
+            pairs = self._pairs(chosen, surfaces)
+            self._drop_unpaired(usable, {pair.b for pair in pairs})
+        with self._timed("alignment"):
+            placed = {pair.b: None for pair in pairs}
+            units = {name: unit_frame(meshes[name]) for name in [*old, *placed]}
+            alignment = record.alignment
+            if placed:
+                alignment = place_captures(alignment, pairs, units, self.settings.joint)
+        self.notes.append(
+            f"added {len(placed)} capture{'s' * (len(placed) != 1)} to {len(old)} aligned ones, by {len(chosen)} pairs"
+        )
+        failed = {name: reason for name, reason in record.failed.items() if name not in new} | self.crew.failed
+        return self.run.write_alignment(replace(record, alignment=alignment, failed=failed, inputs=inputs))
+
+    def _drop_unpaired(self, names: Iterable[str], joined: set[str]) -> None:
+        for name in names:
+            if name not in joined:
+                self.crew.drop(name, "no plausible alignment with the other captures was found")
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -214,66 +298,73 @@ class _Aligner:
         yield
         self.seconds[stage] = round(time.monotonic() - start, 2)
 
-    def _finished(self, mark: str) -> AlignmentRecord | None:
-        """What alignment.json says, if it is what this call would make and template.ply belongs to it."""
-        if not self.run.alignment.is_file():
-            return None
-        try:
-            record = self.run.read_alignment()
-            if record.mark == mark:
-                self.run.read_template(record)
-                return record
-        except (OSError, ValueError) as error:
-            logger.warning("%s; it is made again", error)
-        return None
-
     def _meshes(self, folders: Mapping[str, Path]) -> dict[str, Mesh]:
-        meshes = {}
-        for done, (name, folder) in enumerate(folders.items()):
-            self.progress("meshes", done, len(folders))
-            with self.crew.guard(name):
-                capture, mark = read_nerfstudio(folder), mesh_mark(folder, self.settings)
-                meshes[name] = cached(self.run.mesh(name), mark, MESH, partial(make_mesh, capture, self.settings))
-                self.crew.captures[name], self.crew.marks[name] = capture, mark
-        self.progress("meshes", len(folders), len(folders))
-        return meshes
+        """Meshes of all captures, in their order; fills the crew."""
+        self.crew = Crew(dict(folders))
+        marks = {name: mesh_mark(folder, self.settings) for name, folder in folders.items()}
+        loop, meshes = mesh_loop(self.run, self.settings.surface), {}
+        for name, result in loop.run(self.executor, {}, folders, marks, self.progress):
+            if isinstance(result, Failure):
+                self.crew.drop(name, result.reason)
+            else:
+                meshes[name] = result
+        self.crew.marks = {name: marks[name] for name in self.crew.folders}
+        return {name: meshes[name] for name in self.crew.folders}
 
-    def _surfaces(self, meshes: Mapping[str, Mesh]) -> dict[str, Surface]:
-        crew, settings, backbone = self.crew, self.settings.surface, self.backbone
-        names = list(crew.captures)
-        self.progress("surfaces", 0, len(names))
+    def _surfaces(self, names: Sequence[str], meshes: Mapping[str, Mesh], founders: Sequence[str]) -> Stored[Surface]:
+        """Surfaces of the captures that give one; `founders` are the captures that the basis is fitted on."""
+        crew, settings = self.crew, self.settings.surface
         basis_mark = fingerprint(
-            stage="basis", meshes=list(crew.marks.values()), backbone=backbone.fingerprint, settings=settings
-        )
-        everything = [crew.captures[name] for name in names], [meshes[name] for name in names]
-        basis = cached(self.run.basis, basis_mark, BASIS, partial(fit_basis, *everything, backbone, settings))
-        surfaces = {}
-        for done, name in enumerate(names):
-            with crew.guard(name):
-                mark = fingerprint(stage="surface", name=name, mesh=crew.marks[name], basis=basis_mark)
-                build = partial(build_surface, crew.captures[name], meshes[name], backbone, basis, settings)
-                surfaces[name] = cached(self.run.surface(name), mark, SURFACE, build)
-                crew.marks[name] = mark
-            self.progress("surfaces", done + 1, len(names))
-        return surfaces
+            stage="basis", meshes=[crew.marks[name] for name in founders], backbone=self.backbone.fingerprint,
+            settings=settings,
+        )  # fmt: skip
 
-    def _pairs(self, prepared: Mapping[str, PreparedSurface]) -> list[PairAlignment]:
-        """Alignments of all pairs of captures that hang together; the other captures are dropped."""
-        pairs, todo, settings = [], list(combinations(prepared, 2)), self.settings.pair
-        for done, (a, b) in enumerate(todo):
-            self.progress("pairs", done, len(todo))
-            marks = [self.crew.marks[a], self.crew.marks[b]]
-            mark = fingerprint(stage="pair", names=[a, b], surfaces=marks, settings=settings, seed=SEED)
-            compute = partial(align_pair, prepared[a], prepared[b], settings, pair_generator(SEED, (a, b)))
-            try:
-                pairs.append(cached(self.run.pair(a, b), mark, PAIR, compute))
-            except ValueError as error:
-                logger.warning("no alignment of %s and %s: %s", a, b, error)
-        self.progress("pairs", len(todo), len(todo))
-        joined = _largest_component(list(prepared), pairs)
-        for name in [name for name in prepared if name not in joined]:
-            self.crew.drop(name, "no plausible alignment with the other captures was found")
-        return [pair for pair in pairs if pair.a in joined and pair.b in joined]
+        def fit() -> FeatureBasis:
+            captures = [read_nerfstudio(crew.folders[name]) for name in founders]
+            return fit_basis(captures, [meshes[name] for name in founders], self.backbone, settings)
+
+        shared = {"basis": cached(self.run.basis, basis_mark, BASIS, fit)}
+        items = {name: (crew.folders[name], meshes[name]) for name in names}
+        marks = {
+            name: fingerprint(stage="surface", name=name, mesh=crew.marks[name], basis=basis_mark) for name in names
+        }
+        loop = surface_loop(self.run, settings, self.spec)
+        for name, result in loop.run(self.executor, shared, items, marks, self.progress):
+            if isinstance(result, Failure):
+                crew.drop(name, result.reason)
+                del marks[name]
+        return Stored(self.run.surface, SURFACE, marks)
+
+    def _pairs(self, chosen: Sequence[tuple[str, str]], surfaces: Stored[Surface]) -> list[PairAlignment]:
+        """Alignments of those of the chosen pairs that have one."""
+        settings = self.settings.pair
+        todo = {pair_name(a, b): (a, b) for a, b in chosen}
+        marks = {}
+        for name, pair in todo.items():
+            inputs = [surfaces.marks[capture] for capture in pair]
+            marks[name] = fingerprint(stage="pair", names=pair, surfaces=inputs, settings=settings, seed=SEED)
+        loop = pair_loop(self.run, settings)
+        found = dict(loop.finished(todo, marks, self.progress))
+        missing = {name: pair for name, pair in todo.items() if name not in found}
+        if missing:
+            with self._prepared(surfaces.part({capture for pair in missing.values() for capture in pair})) as prepared:
+                for name, result in loop.made(self.executor, prepared, missing, marks, self.progress, len(todo)):
+                    if isinstance(result, Failure):
+                        logger.warning("no alignment of %s and %s: %s", *todo[name], result.reason)
+                    else:
+                        found[name] = result
+        return [found[name] for name in todo if name in found]
+
+    @contextmanager
+    def _prepared(self, surfaces: Stored[Surface]) -> Iterator[Parcel]:
+        """The surfaces with their distance fields, on disk in the run for as long as the pairs take."""
+        self.progress("fields", 0, len(surfaces))
+        with Parcel(self.run.folder, DRAFT) as parcel:
+            made = self.executor.map(partial(prepared_surface, self.settings.pair), {}, surfaces)
+            for done, (name, surface) in enumerate(made, start=1):
+                parcel.add(name, surface)
+                self.progress("fields", done, len(surfaces))
+            yield parcel
 
     def _draw(self, meshes: Mapping[str, Mesh], record: AlignmentRecord) -> None:
         """Pictures of the alignment and the template, unless they are newer than what they show."""

@@ -22,7 +22,9 @@ from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
 from uop3d_core.correspondence.train import train as train_network
-from uop3d_core.pipeline.aligning import DEFAULT_BACKBONE, AlignResult, align, make_mesh, mesh_mark, with_hint
+from uop3d_core.executors import DEFAULT_ENGINE
+from uop3d_core.pipeline.aligning import DEFAULT_BACKBONE, AlignResult, align, mesh_mark, with_hint
+from uop3d_core.pipeline.loops import make_mesh
 from uop3d_core.progress import Progress, silent
 from uop3d_core.runs import (
     FORMAT,
@@ -72,9 +74,12 @@ def learn(
     only: Sequence[str] = (),
     category: str | None = None,
     settings: RunSettings | None = None,
+    engine: str = DEFAULT_ENGINE,
+    workers: int | None = None,
+    afresh: bool = False,
     progress: Progress = silent,
 ) -> LearnResult:
-    """`align`, then `train`."""
+    """`align`, then `train`; see there."""
     aligned = align(
         captures_folder,
         run_folder,
@@ -82,6 +87,9 @@ def learn(
         only=only,
         category=category,
         settings=settings,
+        engine=engine,
+        workers=workers,
+        afresh=afresh,
         progress=progress,
     )
     return LearnResult(aligned, train(run_folder, settings=settings, progress=progress))
@@ -124,7 +132,7 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
             return TrainResult(run, tuple(names), finished, True, round(time.monotonic() - start, 2))
         meshes = {
             name: cached(
-                run.mesh(name), mesh_mark(folders[name], settings), MESH, partial(make_mesh, capture, settings)
+                run.mesh(name), mesh_mark(folders[name], settings), MESH, partial(make_mesh, capture, settings.surface)
             )
             for name, capture in captures.items()
         }
