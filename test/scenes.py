@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from uop3d_core.geometry import pixel_rays, random_rotations, rigid
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Capture, Frame, Mesh, Sim3, Surface
+from uop3d_core.volume import Grid, Lattice, extract_mesh
 
 finite = st.floats(-10, 10)
 vectors = st.builds(lambda *xyz: np.array(xyz), finite, finite, finite)
@@ -58,6 +59,12 @@ def potato(subdivisions: int = 3) -> Mesh:
     bumps = [((1, 0.3, 0.2), 0.9), ((-0.2, 1, 0.4), 0.35), ((-0.5, -0.6, 0.8), 0.5), ((0.3, -0.8, -0.7), -0.25)]
     radius = 0.7 + sum(height * np.exp(4 * (d @ np.array(axis) / np.linalg.norm(axis) - 1)) for axis, height in bumps)
     return Mesh(d * radius[:, None], ball.faces)
+
+
+def solid(distance: Callable[[np.ndarray], np.ndarray], vertices: int, cells: int = 36) -> Mesh:
+    """Where a function of (..., 3) points within 1.6 of the origin is negative."""
+    lattice = Lattice.over(np.full(3, -1.6), np.full(3, 1.6), cells)
+    return extract_mesh(Grid(lattice, distance(lattice.points).astype(np.float32)), vertices)
 
 
 def random_sim3(rng: np.random.Generator) -> Sim3:
@@ -160,11 +167,17 @@ def random_features(vertices: int, views: int, channels: int, rng: np.random.Gen
     return features / np.linalg.norm(features, axis=2, keepdims=True)
 
 
-def surface(name: str, mesh: Mesh, features: np.ndarray, world_T_mesh: Sim3 | None = None) -> Surface:
-    """A surface seen everywhere, in a world gauge; up is the z of the mesh's frame."""
+def surface(
+    name: str,
+    mesh: Mesh,
+    features: np.ndarray,
+    world_T_mesh: Sim3 | None = None,
+    valid: np.ndarray | None = None,
+) -> Surface:
+    """A surface in a world gauge, seen everywhere or where `valid` says; up is the z of the mesh's frame."""
     gauge = world_T_mesh or Sim3.identity()
-    V, K = features.shape[:2]
-    return Surface(name, mesh.transformed(gauge), features, np.ones((V, K), bool), np.full(V, K), gauge.R[:, 2])
+    valid = np.ones(features.shape[:2], bool) if valid is None else valid
+    return Surface(name, mesh.transformed(gauge), features, valid, valid.sum(1), gauge.R[:, 2])
 
 
 def rays_of(camera: Camera) -> np.ndarray:
