@@ -150,6 +150,8 @@ def test_capture_needs_cameras_and_finite_points():
         Capture("mug", [frame(), frame()], np.full((4, 3), NAN))
     with pytest.raises(ValueError, match=r"points of capture mug has shape \(4, 2\), expected \('any', 3\)"):
         Capture("mug", [frame(), frame()], np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="up of capture mug must be a unit vector"):
+        Capture("mug", [frame(), frame()], up=[0, 0, 2])
 
 
 @pytest.mark.parametrize("faces", [np.zeros((0, 3)), [[0, 1, 8]], [[-1, 0, 1]]])

@@ -203,11 +203,13 @@ class Capture:
         name: unique within the category.
         frames: at least two frames with cam_T_world and mask.
         points: (N, 3) surface points in the world frame, or None.
+        up: (3,) unit vector in the world frame against gravity, or None where that was not measured.
     """
 
     name: str
     frames: tuple[Frame, ...]
     points: Array | None = None
+    up: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(self.frames))
@@ -220,6 +222,11 @@ class Capture:
                 raise ValueError(f"frame {frame.name} of capture {self.name} has no camera pose")
         if self.points is not None:
             object.__setattr__(self, "points", _finite(self.points, (None, 3), f"points of capture {self.name}"))
+        if self.up is not None:
+            up = _finite(self.up, (3,), f"up of capture {self.name}")
+            if abs(np.linalg.norm(up) - 1) > 1e-6:
+                raise ValueError(f"up of capture {self.name} must be a unit vector, got {up.tolist()}")
+            object.__setattr__(self, "up", up)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +267,7 @@ class Surface:
         features: (V, K, C) float16, L2-normalised rows; row k of vertex v is valid where `valid[v, k]`.
         valid: (V, K) bool.
         visible_views: (V,) int, in how many frames the vertex was seen.
-        up: (3,) unit vector in the world frame, the mean direction of the images' up.
+        up: (3,) unit vector in the world frame, measured or as the cameras are held.
     """
 
     name: str

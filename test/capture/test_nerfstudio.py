@@ -76,6 +76,21 @@ def test_round_trip_without_points(capture, tmp_path):
     assert read_nerfstudio(tmp_path / "a").points is None
 
 
+def test_up_is_kept_and_normalised(capture, folder, tmp_path):
+    assert read_nerfstudio(folder).up is None
+    edit(folder, lambda meta: meta.update(up=[0, 3, 4]))
+    assert read_nerfstudio(folder).up.tolist() == [0, 0.6, 0.8]
+    write_nerfstudio(read_nerfstudio(folder), tmp_path / "again")
+    assert read_nerfstudio(tmp_path / "again").up.tolist() == [0, 0.6, 0.8]
+
+
+@pytest.mark.parametrize("value", [[0, 1], "y", [0, 0, 0], [0, None, 1], [0, True, 0], {"y": 1}])
+def test_bad_up(folder, value):
+    edit(folder, lambda meta: meta.update(up=value))
+    with pytest.raises(ValueError, match=r'transforms\.json: "up"'):
+        read_nerfstudio(folder)
+
+
 def test_frames_can_be_pickled(folder):
     frame = read_nerfstudio(folder).frames[0]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(frame)).image, frame.image)

@@ -20,12 +20,12 @@ from scenes import (
 
 from uop3d_core.backbones import load_backbone
 from uop3d_core.config import SurfaceSettings
-from uop3d_core.geometry import inverse_rigid, project, transform
+from uop3d_core.geometry import inverse_rigid, project, rigid, transform
 from uop3d_core.images import Crop, mask_box
 from uop3d_core.raycast import RayCaster, vertex_normals
-from uop3d_core.surface import FeatureBasis, build_surface, fit_basis, mean_up
+from uop3d_core.surface import FeatureBasis, build_surface, fit_basis, upward
 from uop3d_core.surface.features import vertex_observations, visible_vertices
-from uop3d_core.types import Capture
+from uop3d_core.types import Capture, Frame
 
 TORUS = torus(around=24, across=12)
 
@@ -232,10 +232,49 @@ def test_images_that_do_not_show_the_mesh():
         build_surface(capture, elsewhere, MeanColour(), FeatureBasis(np.zeros(3), np.eye(3)), settings())
 
 
-def test_up_is_the_mean_up_of_the_images():
-    np.testing.assert_allclose(mean_up(film(TORUS, 12)), [0, 0, 1], atol=1e-9)
+def tilt_deg(up, true=(0, 0, 1)):
+    return float(np.rad2deg(np.arccos(np.clip(up @ np.asarray(true), -1, 1))))
+
+
+def part(capture, *frames):
+    return Capture(capture.name, frames)
+
+
+def test_up_of_cameras_all_around():
     gauge = random_sim3(np.random.default_rng(0))
-    np.testing.assert_allclose(mean_up(film(TORUS, 12, world_T_mesh=gauge)), gauge.R[:, 2], atol=1e-9)
+    assert tilt_deg(upward(film(TORUS, 12, world_T_mesh=gauge)), gauge.R[:, 2]) < 0.01
+
+
+@pytest.mark.parametrize(("views", "limit"), [(12, 0.5), (6, 1.5), (4, 4)])
+def test_up_needs_no_full_ring(views, limit):
+    """Cameras that look down from one side: the mean of the images' up leans towards the middle one."""
+    capture = film(TORUS, 24)
+    frames = capture.frames[:views]
+    mean = -np.mean([frame.cam_T_world[1, :3] for frame in frames], axis=0)
+    assert tilt_deg(upward(part(capture, *frames))) < limit < tilt_deg(mean / np.linalg.norm(mean))
+
+
+def test_up_of_cameras_that_look_the_same_way():
+    """Nothing tells how far they look down: up is that of the images."""
+    frames = film(TORUS, 24).frames
+    up = upward(part(film(TORUS, 24), frames[0], frames[0]))
+    np.testing.assert_allclose(up, -frames[0].cam_T_world[1, :3], atol=1e-6)
+
+
+def test_rolled_views_do_not_tilt_up():
+    """Two of twelve were taken with the phone on its side."""
+    capture = film(TORUS, 12)
+    roll = rigid(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]), np.zeros(3))
+    frames = [
+        Frame(f.name, f.camera, f.image, roll @ f.cam_T_world if i in (3, 8) else f.cam_T_world, f.mask)
+        for i, f in enumerate(capture.frames)
+    ]
+    assert tilt_deg(upward(part(capture, *frames))) < 1.5
+
+
+def test_measured_up_comes_before_what_cameras_tell():
+    capture = film(TORUS, 12)
+    assert upward(Capture("thing", capture.frames, None, [0, 0.6, 0.8])).tolist() == [0, 0.6, 0.8]
 
 
 def test_coordinate_image_is_what_the_tests_think():

@@ -38,6 +38,9 @@ def read_nerfstudio(folder: Path) -> Capture:
     ``applied_transform`` and ``applied_scale`` say where the world came from and are not needed: frames and points
     are in the same world frame. A frame without ``mask_path`` takes ``masks/<name of the image>.png``.
 
+    One key is our own: ``"up": [x, y, z]``, the direction against gravity in the world of the frames, of any length.
+    Whoever records with a phone knows it (ARKit's and ARCore's worlds have y up); nerfstudio ignores it.
+
     Args:
         folder: holds transforms.json; its name becomes the capture's name.
 
@@ -57,7 +60,7 @@ def read_nerfstudio(folder: Path) -> Capture:
         raise ValueError(f'{path}: "frames" must be a list of at least 2 frames, got {found}; 20 or more work well')
     frames = [_FrameReader(folder, meta, entry, index).read() for index, entry in enumerate(entries)]
     _check_unique([frame.name for frame in frames], path)
-    return Capture(folder.name, tuple(frames), _read_points(folder, meta.get("ply_file_path")))
+    return Capture(folder.name, tuple(frames), _read_points(folder, meta.get("ply_file_path")), _read_up(meta, path))
 
 
 def write_nerfstudio(capture: Capture, folder: Path) -> None:
@@ -76,6 +79,8 @@ def write_nerfstudio(capture: Capture, folder: Path) -> None:
         if capture.points is not None and len(capture.points):
             meta["ply_file_path"] = "points.ply"
             _write_points(draft / "points.ply", capture.points)
+        if capture.up is not None:
+            meta["up"] = capture.up.tolist()
         meta["frames"] = [_write_frame(frame, draft) for frame in capture.frames]
         (draft / TRANSFORMS).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
@@ -275,6 +280,19 @@ def _read_points(folder: Path, name: Any) -> Array | None:
     if not np.isfinite(points).all():
         raise ValueError(f"{path}: contains NaN or infinite points; remove them or ply_file_path")
     return points if len(points) else None
+
+
+def _read_up(meta: dict[str, Any], path: Path) -> Array | None:
+    """The unit vector (3,) of the key "up", or None where there is none."""
+    up = meta.get("up")
+    if up is None:
+        return None
+    if not (isinstance(up, list) and len(up) == 3 and all(_is_number(value) for value in up)):
+        raise ValueError(f'{path}: "up" must be 3 finite numbers, the direction against gravity, got {_show(up)}')
+    length = float(np.linalg.norm(up))
+    if length < 1e-6:
+        raise ValueError(f'{path}: "up" is the direction against gravity and cannot be zero; remove it if unknown')
+    return np.array(up, dtype=np.float64) / length
 
 
 def _write_points(path: Path, points: Array) -> None:

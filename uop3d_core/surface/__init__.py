@@ -20,6 +20,11 @@ from uop3d_core.types import Capture, Mesh, Surface
 
 BASIS_CAPTURES = 6
 BASIS_FRAMES = 10
+LEVEL = np.deg2rad(4.0)
+"""How level a camera is held; views that lean more have little say on what is up."""
+ROUNDS = 10
+TIE_BREAKER = 1e-3
+"""Say of the mean up of images beside that of their x axes, where 1 is as much as from all around."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +90,7 @@ def build_surface(
     rows = order[kept]
     stored[vertex[rows], slot[kept]] = features[rows]
     valid[vertex[rows], slot[kept]] = True
-    return Surface(capture.name, mesh, stored, valid, counts, mean_up(capture))
+    return Surface(capture.name, mesh, stored, valid, counts, upward(capture))
 
 
 def _spread(rank: Array, count: Array, K: int) -> tuple[Array, Array]:
@@ -95,11 +100,25 @@ def _spread(rank: Array, count: Array, K: int) -> tuple[Array, Array]:
     return slot, (rank == 0) | (slot != previous)
 
 
-def mean_up(capture: Capture) -> Array:
-    """(3,) unit vector in the world: the mean direction of the images' up (the camera's -y), gravity aside."""
-    up = -np.mean([frame.cam_T_world[1, :3] for frame in capture.frames if frame.cam_T_world is not None], axis=0)
-    norm = np.linalg.norm(up)
-    return up / norm if norm > 1e-6 else np.array([0.0, 0.0, 1.0])
+def upward(capture: Capture) -> Array:
+    """(3,) unit vector in the world that points up, as the capture says or else as its cameras tell.
+
+    Whoever films holds the camera level, however far it looks down: the images' x axes are horizontal, so up is the
+    direction most nearly orthogonal to all of them, and its sign is that of the images' mean up. That needs no full
+    ring. Where cameras hardly turn about the object, the mean up decides among what the x axes leave open.
+    """
+    if capture.up is not None:
+        return capture.up
+    cameras = np.stack([frame.cam_T_world[:2, :3] for frame in capture.frames if frame.cam_T_world is not None])
+    right, mean = cameras[:, 0], -cameras[:, 1].mean(0)
+    length = float(np.linalg.norm(mean))
+    mean = mean / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])
+    weights, up = np.ones(len(right)), mean
+    for _ in range(ROUNDS):
+        spread = (weights[:, None] * right).T @ right / weights.sum() + TIE_BREAKER * (np.eye(3) - np.outer(mean, mean))
+        up = np.linalg.eigh(spread)[1][:, 0]
+        weights = 1 / (1 + (right @ up / np.sin(LEVEL)) ** 2)
+    return up if up @ mean >= 0 else -up
 
 
-__all__ = ["FeatureBasis", "build_surface", "coarse_mesh", "fit_basis", "mean_up"]
+__all__ = ["FeatureBasis", "build_surface", "coarse_mesh", "fit_basis", "upward"]
