@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scenes import box, potato, sphere, to_trimesh, torus
 
-from uop3d_core.types import Sim3
+from uop3d_core.types import Mesh, Sim3
 from uop3d_core.volume import Grid, Lattice, closest_points, extract_mesh, signed_distance
 
 
@@ -64,11 +64,12 @@ def test_signed_distance_of_a_sphere(gauge):
 
 def test_signed_distance_of_a_box():
     half = np.array([0.5, 0.8, 0.3])
-    grid = signed_distance(box(2 * half), 40)
+    solid = to_trimesh(box(2 * half)).subdivide().subdivide().subdivide()  # triangles as small as a capture's
+    grid = signed_distance(Mesh(solid.vertices, solid.faces), 40)
     q = np.abs(grid.lattice.points) - half
     expected = np.linalg.norm(np.maximum(q, 0), axis=-1) + np.minimum(q.max(-1), 0)
     error = np.abs(grid.values - expected)
-    assert error.max() < 0.02 and error.mean() < 0.001
+    assert error.max() < 0.06 and error.mean() < 0.0015 and np.quantile(error, 0.99) < 0.02
 
 
 def test_margin_of_the_grid():

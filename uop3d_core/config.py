@@ -31,14 +31,16 @@ class SurfaceSettings(Settings):
 class PairSettings(Settings):
     """Similarity between two captures."""
 
-    hypotheses: int = Field(1500, ge=10, le=100_000, description="sampled similarity hypotheses")
+    looks: int = Field(3, ge=1, le=64, description="typical looks that the views of a vertex are summed up by")
+    hypotheses: int = Field(1000, ge=10, le=100_000, description="sampled similarity hypotheses")
     cycle_temperature: float = Field(0.1, gt=0, description="a match weighs exp(-cycle distance / this), in diameters")
     appearance_share: float = Field(0.2, ge=0, le=1, description="weight of appearance against geometry in the score")
+    appearance_cutoff: float = Field(0.25, gt=0, description="matches farther apart cost no more, in diameters")
     scale_range: float = Field(1.5, gt=1, le=10, description="largest ratio of sizes once diameters are made equal")
-    candidates: int = Field(24, ge=1, le=500, description="distinct hypotheses that are refined")
+    candidates: int = Field(48, ge=1, le=500, description="distinct hypotheses that are refined")
     modes: int = Field(5, ge=1, le=50, description="distinct alignments kept per pair")
     mode_angle_deg: float = Field(20.0, gt=0, le=180, description="closer rotations count as the same mode")
-    iterations: int = Field(25, ge=0, le=500, description="refinement steps")
+    iterations: int = Field(10, ge=0, le=500, description="refinement steps of the best")
     field_resolution: int = Field(40, ge=16, le=128, description="lattice points of the signed distance fields")
 
 
@@ -58,11 +60,12 @@ class JointSettings(Settings):
     robust_angle_deg: float = Field(15.0, gt=0, le=90, description="disagreement at which an edge loses its say")
     fine_angle_deg: float = Field(5.0, gt=0, le=90, description="the same in the last rounds")
     truncate_deg: float = Field(45.0, gt=0, le=180, description="larger disagreements all count the same")
-    mode_penalty: float = Field(5.0, ge=0, description="cost of a worse mode, per diameter of score difference")
+    mode_scale: float = Field(0.003, gt=0, description="score difference that makes a mode e times less likely")
+    unlisted: float = Field(0.05, gt=0, lt=1, description="likelihood at which no mode at all is as good as a mode")
     rounds: int = Field(20, ge=1, le=1000, description="averaging rounds in the end")
     starts: int = Field(8, ge=1, le=1000, description="captures tried as the first one")
     up_strength: float = Field(
-        0.3, ge=0, le=100, description="say of the images' up beside all pairs together, were both equally precise"
+        1.0, ge=0, le=100, description="say of the images' up beside all pairs together, were both equally precise"
     )
     min_agreement: float = Field(0.4, ge=0, le=1, description="captures that agree less with the others are rejected")
 
@@ -70,13 +73,11 @@ class JointSettings(Settings):
 class SymmetrySettings(Settings):
     """Rotations that bring the category's objects onto themselves."""
 
-    pairs: int = Field(24, ge=1, le=10_000, description="ordered pairs of captures that are compared")
+    captures: int = Field(8, ge=3, le=100, description="captures that are compared, each with each")
     shape_excess: float = Field(
-        0.12, ge=0, le=10, description="turned pairs may fit worse by this share, error included"
+        0.1, ge=0, le=10, description="turned pairs may fit worse by this share, error included"
     )
-    looks_change: float = Field(
-        0.12, ge=0, le=1, description="and their looks change by this share of what can be lost"
-    )
+    looks_change: float = Field(0.1, ge=0, le=1, description="and lose this share of their resemblance, error excluded")
 
 
 class TemplateSettings(Settings):

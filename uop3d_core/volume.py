@@ -18,6 +18,10 @@ from uop3d_core.geometry import Array
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Mesh
 
+NEAR = 0.12
+"""In diameters: how far from the surface signed distances are made with many samples."""
+FAR_SAMPLES = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
@@ -75,30 +79,40 @@ class Grid:
 def signed_distance(mesh: Mesh, resolution: int, margin: float = 0.1) -> Grid:
     """Signed distance grid of a closed mesh.
 
+    Distances are those of `closest_points`, with more samples near the surface than far from it: they are too large by
+    up to 2 % of the diagonal at few points, and on average by hardly anything.
+
     Args:
         mesh: closed mesh.
         resolution: lattice points along the longest side of its bounding box with margin.
         margin: added on every side, as a share of the bounding-box diagonal.
     """
-    pad = margin * mesh.diameter
+    size = mesh.diameter
+    pad = margin * size
     lattice = Lattice.over(mesh.vertices.min(0) - pad, mesh.vertices.max(0) + pad, resolution)
     flat = lattice.points.reshape(-1, 3)
-    distance = closest_points(mesh, flat)[1]
+    distance = closest_points(mesh, flat, FAR_SAMPLES)[1]
+    near = np.flatnonzero(distance < max(NEAR * size, 4 * lattice.spacing))
+    distance[near] = closest_points(mesh, flat[near], max(2 * resolution**2, 4 * len(mesh.faces)))[1]
     values = np.where(RayCaster(mesh).contains(flat), -distance, distance)
     return Grid(lattice, values.reshape(lattice.shape).astype(np.float32))
 
 
-def closest_points(mesh: Mesh, points: Array) -> tuple[Array, Array, Array]:
+def closest_points(mesh: Mesh, points: Array, samples: int = 20_000) -> tuple[Array, Array, Array]:
     """Nearest surface point of (N, 3) points: positions (N, 3), distances (N,), faces (N,).
 
-    Exact on the triangle of the nearest of 20,000 surface samples, which close to the surface may be a neighbour of the
-    right one: the distance is then too large by up to 0.6 % of the diagonal, on average by 0.01 %.
+    Exact on the triangle of the nearest of many surface samples, which close to the surface may be a neighbour of the
+    right one: with 20,000 samples the distance is then too large by up to 0.6 % of the diagonal, on average by 0.01 %.
     """
-    tri = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    samples, sample_faces = trimesh.sample.sample_surface_even(tri, 20_000, seed=0)
-    faces = sample_faces[cKDTree(samples).query(points, workers=-1)[1]]
+    tri = _trimesh(mesh)
+    positions, sample_faces = trimesh.sample.sample_surface_even(tri, samples, seed=0)
+    faces = sample_faces[cKDTree(positions).query(points)[1]]
     nearest = trimesh.triangles.closest_point(tri.triangles[faces], points)
     return nearest, np.linalg.norm(nearest - points, axis=1), faces
+
+
+def _trimesh(mesh: Mesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
 
 
 def extract_mesh(grid: Grid, vertices: int) -> Mesh:

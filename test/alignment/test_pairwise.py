@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.pairwise import (
+    Matches,
     PreparedSurface,
     Similarities,
     align_pair,
@@ -18,12 +19,14 @@ from uop3d_core.alignment.pairwise import (
     refine,
     sample_hypotheses,
     score,
+    turned,
+    typical_looks,
 )
 from uop3d_core.config import PairSettings
 from uop3d_core.geometry import random_rotations, rotation_error
 from uop3d_core.types import Mesh, PairAlignment, Sim3, Surface
 
-QUICK = PairSettings(hypotheses=300, candidates=8, iterations=12, field_resolution=24)
+QUICK = PairSettings(looks=3, hypotheses=300, candidates=16, iterations=12, field_resolution=24)
 SHAPE = potato(2)
 
 
@@ -54,6 +57,11 @@ def assert_same(found: Sim3, true: Sim3, mesh_b: Mesh, angle_deg: float, share: 
 def batch(transforms: list[Sim3]) -> Similarities:
     stacked = (np.stack([getattr(T, name) for T in transforms]) for name in ("scale", "R", "t"))
     return Similarities(*(torch.tensor(x).float() for x in stacked))
+
+
+def order_of(p: PreparedSurface, s: Surface) -> np.ndarray:
+    """Which vertex of the surface each one of the prepared surface is."""
+    return cKDTree(p.unit_T_world.apply(s.mesh.vertices)).query(p.vertices)[1]
 
 
 def unit_similarity(a: PreparedSurface, b: PreparedSurface, a_T_b: Sim3) -> Sim3:
@@ -171,10 +179,10 @@ def test_refinement_never_lowers_the_score():
     start = [perturbed(true, angle, rng) for angle in (0, 0.05, 0.2, 0.5, 1, 2, 3)]
     start += [Sim3(1, R, np.zeros(3)) for R in random_rotations(10, rng)]
     matches = match(a, b, feature_distance(a, b), QUICK.cycle_temperature)
-    before = score(a, b, matches, batch(start), QUICK.appearance_share)[0]
+    before = score(a, b, matches, batch(start), QUICK)[0]
     each = [refine(a, b, matches, batch([T]), QUICK) for T in start]  # one by one: a batch may drop the hopeless
     refined = Similarities(*(torch.cat([getattr(T, name) for T in each]) for name in ("s", "R", "t")))
-    after = score(a, b, matches, refined, QUICK.appearance_share)[0]
+    after = score(a, b, matches, refined, QUICK)[0]
     assert (after >= before - 1e-6).all() and (after > before + 0.01).sum() >= 5
     angle = np.rad2deg(rotation_error(refined.R.double().numpy()[:4], true.R))
     assert angle.max() < 0.5  # starts up to 0.5 rad away end at the truth
@@ -197,7 +205,7 @@ def test_score_of_the_truth_is_near_zero_and_the_best():
     true = unit_similarity(a, b, a_T_b)
     matches = match(a, b, feature_distance(a, b), 0.1)
     others = [Sim3(1, R, np.zeros(3)) for R in random_rotations(50, np.random.default_rng(0))]
-    scores, geometry, appearance = score(a, b, matches, batch([true, *others]), 0.2)
+    scores, geometry, appearance = score(a, b, matches, batch([true, *others]), QUICK)
     assert scores[0] > -0.005 and scores.argmax() == 0
     np.testing.assert_allclose(scores, -(0.8 * geometry + 0.2 * appearance), atol=1e-6)
 
@@ -206,9 +214,9 @@ def test_score_does_not_depend_on_the_order_of_the_pair():
     a, b, _ = copies(5)
     a, b = prepared(a), prepared(b)
     transforms = [Sim3(1.3, R, np.full(3, 0.1)) for R in random_rotations(5, np.random.default_rng(0))]
-    forward = score(a, b, match(a, b, feature_distance(a, b), 0.1), batch(transforms), 0.2)[0]
+    forward = score(a, b, match(a, b, feature_distance(a, b), 0.1), batch(transforms), QUICK)[0]
     inverse = [T.inverse() for T in transforms]
-    backward = score(b, a, match(b, a, feature_distance(b, a), 0.1), batch(inverse), 0.2)[0]
+    backward = score(b, a, match(b, a, feature_distance(b, a), 0.1), batch(inverse), QUICK)[0]
     np.testing.assert_allclose(forward, backward, rtol=1e-3)
 
 
@@ -230,7 +238,9 @@ def test_feature_distance_is_the_naive_one():
             if len(x) and len(y):
                 apart = np.linalg.norm(x[:, None] - y[None], axis=2)
                 expected[v, w] = np.concatenate([apart.min(1), apart.min(0)]).mean()
-    found = feature_distance(prepared(a), prepared(b)).numpy()
+    p, q = prepared(a), prepared(b)
+    expected = expected[np.ix_(order_of(p, a), order_of(q, b))]
+    found = feature_distance(p, q).numpy()
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     np.testing.assert_allclose(found, expected, atol=2e-3)  # features are stored in half precision
 
@@ -239,13 +249,14 @@ def test_matches_of_copies_are_right_and_unseen_vertices_weigh_nothing():
     a, b, a_T_b = copies(6)
     valid = a.valid.copy()
     valid[:20] = False
-    a, b = prepared(Surface(a.name, a.mesh, a.features, valid, valid.sum(1), a.up)), prepared(b)
+    half_seen = Surface(a.name, a.mesh, a.features, valid, valid.sum(1), a.up)
+    a, b = prepared(half_seen), prepared(b)
     matches = match(a, b, feature_distance(a, b), 0.1)
-    V = len(a.vertices)
-    assert not matches.weights[:20].any() and (matches.weights[20:V] > 0).all()
+    V, seen = len(a.vertices), torch.from_numpy(order_of(a, half_seen) >= 20)
+    assert not matches.weights[:V][~seen].any() and (matches.weights[:V][seen] > 0).all()
     assert matches.weights.mean() == pytest.approx(1, abs=1e-5)
-    mapped = batch([unit_similarity(a, b, a_T_b)]).apply(matches.a[20:V])[0]
-    np.testing.assert_allclose(mapped, matches.b[20:V], atol=1e-4)
+    mapped = batch([unit_similarity(a, b, a_T_b)]).apply(matches.a[:V][seen])[0]
+    np.testing.assert_allclose(mapped, matches.b[:V][seen], atol=1e-4)
 
 
 def test_hypotheses_are_similarities_within_the_scale_range():
@@ -280,6 +291,61 @@ def test_prepared_surface():
     values, gradient = p.lookup(outside)
     np.testing.assert_allclose(values, [2.5, 3.5], rtol=0.12)
     np.testing.assert_allclose(gradient, [[1, 0, 0], [0, -1, 0]], atol=0.1)
+
+
+def test_the_first_vertices_are_spread_over_the_surface():
+    p = prepared(copies(8)[0])
+    for count in (8, 32):
+        gap = cKDTree(p.vertices[:count]).query(p.vertices)[0].max()
+        assert gap < 1.6 / np.sqrt(count)  # about what so many discs take to cover a surface of diameter one
+    part = p.take(torch.arange(10))
+    assert part.vertices.shape == (10, 3) and part.features.shape[0] == part.views.shape[0] == 10
+    assert part.areas.mean() == pytest.approx(1, abs=1e-5) and part.field is p.field
+
+
+def test_typical_looks_are_the_clusters():
+    rng = np.random.default_rng(0)
+    V, C = 12, 16
+    centres = np.stack([np.linalg.qr(rng.normal(size=(C, 3)))[0].T for _ in range(V)])
+    views = centres[:, [0, 0, 0, 1, 1, 2, 2, 2, 2, 0]] + 0.02 * rng.normal(size=(V, 10, C))
+    views /= np.linalg.norm(views, axis=2, keepdims=True)
+    valid = np.ones((V, 10), bool)
+    valid[0], valid[1, 1:] = False, False
+    looks, counts = typical_looks(torch.from_numpy(views), torch.from_numpy(valid), 3)
+    np.testing.assert_array_equal(counts.sum(1), valid.sum(1))
+    np.testing.assert_array_equal(np.sort(counts[2:].numpy(), 1), np.tile([2, 4, 4], (V - 2, 1)))
+    assert not counts[0].any() and sorted(counts[1].tolist()) == [0, 0, 1]
+    similarity = np.einsum("vlc,vkc->vlk", looks[2:].numpy(), centres[2:])
+    assert (similarity.max(2) > 0.99).all()
+    np.testing.assert_allclose(looks[2:].norm(dim=2), 1, atol=1e-5)
+
+
+def test_fewer_views_than_looks_stay_as_they_are():
+    features, valid = torch.rand(5, 2, 4), torch.tensor([[True, False]] * 5)
+    looks, counts = typical_looks(features, valid, 3)
+    np.testing.assert_array_equal(looks[:, 0], features[:, 0])
+    np.testing.assert_array_equal(counts, [[1, 0]] * 5)
+
+
+def test_turned_hypotheses_keep_the_centre_and_scale():
+    rng = np.random.default_rng(0)
+    T, vertices = batch([random_sim3(rng)]), torch.rand(50, 3) * torch.tensor([1.0, 0.5, 0.3])
+    turns = turned(T, vertices)
+    assert turns.R.shape == (9, 3, 3) and (turns.s == T.s).all()
+    centre = T.apply_inverse(vertices.mean(0)[None])[0]
+    np.testing.assert_allclose(turns.apply(centre)[:, 0], vertices.mean(0).expand(9, 3), atol=1e-5)
+    angles = np.rad2deg(rotation_error(turns.R.double().numpy(), T.R.double().numpy()))
+    np.testing.assert_allclose(np.sort(angles), [90] * 6 + [180] * 3, atol=0.1)
+
+
+def test_far_matches_all_cost_the_same():
+    a, b, a_T_b = copies(4)
+    a, b = prepared(a), prepared(b)
+    true = batch([unit_similarity(a, b, a_T_b)])
+    matches = match(a, b, feature_distance(a, b), 0.1)
+    wrong = [Matches(matches.a, matches.b + shift, matches.weights) for shift in (0.5, 5.0)]
+    near, far = (score(a, b, m, true, QUICK)[2] for m in wrong)
+    assert near == far == pytest.approx(QUICK.appearance_cutoff, abs=1e-5)
 
 
 def test_nothing_in_common():

@@ -3,14 +3,17 @@
 In: two Surfaces (each in its world frame). Out: PairAlignment, the best distinct a_T_b.
 
 Inside, every surface is centred and scaled to unit diameter ("unit frame"), so that scales are near one and distances
-are shares of the diameter. The score is the one of Sommer et al., CVPR 2024: a cycle-weighted mix of the two-way
-surface distance and the distance between appearance matches. Surface distances are looked up in signed distance
-fields, which makes a hypothesis cost a few thousand lookups and gives Gauss-Newton refinement its gradients.
+are shares of the diameter. The score is that of Sommer et al., CVPR 2024, with a cutoff: a cycle-weighted mix of the
+two-way surface distance and the distance between appearance matches. Surface distances are looked up in signed distance
+fields, which makes a hypothesis cost a few lookups and gives Gauss-Newton refinement its gradients.
+
+What makes it fast: every vertex is compared by a few typical looks; and vertices are kept in an order of which every
+beginning is spread over the whole surface, so that many hypotheses are sifted on few points and few on many.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,14 +21,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uop3d_core.config import PairSettings
-from uop3d_core.geometry import umeyama
+from uop3d_core.geometry import Array, umeyama
 from uop3d_core.types import PairAlignment, Sim3, Surface
 from uop3d_core.volume import signed_distance
 
 SAMPLE = 4
+MIN_SPREAD = 0.1
 ROBUST_DISTANCE = 0.03
 FIELD_MARGIN = 0.25
-FIRST_STEPS = 5
+CLUSTERING_ROUNDS = 4
+SIFTED_ON, FIRST_REFINED_ON, REFINED_ON = 48, 160, 320
+"""Points of each surface that hypotheses are judged on, from stage to stage."""
+FIRST_STEPS = 4
+REFINED = 8
+QUARTER_TURNS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +44,10 @@ class PreparedSurface:
     Attributes:
         name: the capture's name.
         unit_T_world: to the unit frame.
-        vertices: (V, 3) unit frame.
+        vertices: (V, 3) unit frame; farthest-point order, so that the first n are spread over the whole surface.
         areas: (V,) share of the surface that a vertex stands for, mean 1.
-        features: (V, K, C) float32; rows that are not valid are zero.
-        valid: (V, K) bool.
+        features: (V, K, C) float32, typical looks of every vertex, L2-normalised.
+        views: (V, K) float32, how many views look like that; 0 where there is nothing.
         field: (1, 4, X, Y, Z) signed distance and its gradient.
         field_low, field_high: (3,) corners of the field's lattice.
     """
@@ -48,10 +57,20 @@ class PreparedSurface:
     vertices: Tensor
     areas: Tensor
     features: Tensor
-    valid: Tensor
+    views: Tensor
     field: Tensor
     field_low: Tensor
     field_high: Tensor
+
+    def take(self, index: Tensor) -> PreparedSurface:
+        """The same surface by some of its vertices only; its distance field stays whole."""
+        return replace(
+            self,
+            vertices=self.vertices[index],
+            areas=self.areas[index] / self.areas[index].mean(),
+            features=self.features[index],
+            views=self.views[index],
+        )
 
     def _sample(self, points: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         """The field's first channels (channels, ...) at (..., 3) points moved into its box, and by how much."""
@@ -93,46 +112,82 @@ def prepare(surface: Surface, settings: PairSettings) -> PreparedSurface:
     areas = np.bincount(unit.faces.ravel(), np.repeat(face_areas, 3), len(unit.vertices))
     low = grid.lattice.origin
     high = low + grid.lattice.spacing * (np.array(grid.lattice.shape) - 1)
-    features = torch.tensor(surface.features).float() * torch.tensor(surface.valid)[..., None]
+    order = _farthest_first(unit.vertices)
+    looks = typical_looks(torch.tensor(surface.features[order]), torch.tensor(surface.valid[order]), settings.looks)
     return PreparedSurface(
         surface.name,
         unit_T_world,
-        torch.tensor(unit.vertices).float(),
-        torch.from_numpy(areas / areas.mean()).float(),
-        features,
-        torch.tensor(surface.valid),
+        torch.tensor(unit.vertices[order]).float(),
+        torch.from_numpy((areas / areas.mean())[order]).float(),
+        *looks,
         torch.from_numpy(field)[None],
         torch.from_numpy(low).float(),
         torch.from_numpy(high).float(),
     )
 
 
-def feature_distance(a: PreparedSurface, b: PreparedSurface) -> Tensor:
-    """(V_a, V_b) distance of the looks of vertices: every view's distance to its best partner, averaged both ways.
+def _farthest_first(points: Array) -> Array:
+    """Order (N,) of (N, 3) points: each is the one farthest from all before it."""
+    order = np.empty(len(points), dtype=np.int64)
+    nearest = ((points - points.mean(0)) ** 2).sum(1)
+    for k in range(len(points)):
+        order[k] = nearest.argmax()
+        distance = ((points - points[order[k]]) ** 2).sum(1)
+        nearest = distance if k == 0 else np.minimum(nearest, distance)
+        nearest[order[: k + 1]] = -1
+    return order
 
-    Equals `min_avg` of the published code; infinite where a vertex was never seen.
+
+def typical_looks(features: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Sum up the views of every vertex by a few: spherical k-means within each vertex, all vertices at once.
+
+    Args:
+        features: (V, K, C) L2-normalised rows, any float type.
+        valid: (V, K) bool.
+        count: of looks per vertex, L; with no fewer than K the views stay as they are.
+
+    Returns:
+        looks (V, L, C) float32, and the number of views (V, L) that each stands for.
     """
-    V, K, _ = a.features.shape
-    M, L, _ = b.features.shape
-    rows, columns = _penalised(a, first=True), _penalised(b, first=False).transpose(0, 1).reshape(L * M, -1).T
-    forward, best_for_b = torch.zeros(V, M), torch.full((V, L * M), -8.0)
-    for k in range(K):
-        similarity = rows[:, k] @ columns
-        nearest = similarity.view(V, L, M).amax(1)
-        forward += torch.where(a.valid[:, k : k + 1], _chord(nearest), 0.0)
-        torch.maximum(best_for_b, similarity, out=best_for_b)
-    backward = (_chord(best_for_b.view(V, L, M)) * b.valid.T).sum(1)
-    views_a, views_b = a.valid.sum(1), b.valid.sum(1)
+    weights, features = valid.float(), features.float() * valid[..., None]
+    if count >= valid.shape[1]:
+        return features, weights
+    vertex = torch.arange(len(features))
+    similarity = features @ features.mT
+    chosen = [valid.int().argmax(1)]
+    nearest = similarity[vertex, chosen[0]]
+    for _ in range(1, count):
+        chosen.append(torch.where(valid, nearest, 2.0).argmin(1))
+        nearest = torch.maximum(nearest, similarity[vertex, chosen[-1]])
+    looks = features[vertex[:, None], torch.stack(chosen, 1)]
+    for _ in range(CLUSTERING_ROUNDS):
+        member = F.one_hot((features @ looks.mT).argmax(2), count) * weights[..., None]
+        looks = F.normalize(member.mT @ features, dim=2)
+    return looks, member.sum(1)
+
+
+def feature_distance(a: PreparedSurface, b: PreparedSurface) -> Tensor:
+    """(V_a, V_b) distance of the looks of vertices: every look's distance to its best partner, averaged both ways.
+
+    Equals `min_avg` of the published code where all views are kept; infinite where a vertex was never seen.
+    """
+    (V, K, _), (M, L, _) = a.features.shape, b.features.shape
+    rows, columns = _penalised(a, first=True), _penalised(b, first=False)
+    similarity = (rows @ columns.T).view(K, V, L, M)
+    forward = (_chord(similarity.amax(2)) * a.views.T[..., None]).sum(0)
+    backward = (_chord(similarity.amax(0)) * b.views.T).sum(1)
+    views_a, views_b = a.views.sum(1), b.views.sum(1)
     distance = (forward + backward) / (views_a[:, None] + views_b[None]).clamp(min=1)
     unseen = (views_a == 0)[:, None] | (views_b == 0)[None]
     return distance.masked_fill(unseen, float("inf"))
 
 
 def _penalised(surface: PreparedSurface, first: bool) -> Tensor:
-    """Features with two more channels, so that products with rows that are not valid become very small."""
-    penalty = torch.where(surface.valid, 0.0, -4.0)[..., None]
+    """Looks as (K * V, C + 2) rows; two more channels make products with those that stand for nothing very small."""
+    penalty = torch.where(surface.views > 0, 0.0, -4.0)[..., None]
     one = torch.ones_like(penalty)
-    return torch.cat([surface.features, penalty, one] if first else [surface.features, one, penalty], dim=-1)
+    rows = torch.cat([surface.features, penalty, one] if first else [surface.features, one, penalty], dim=-1)
+    return rows.transpose(0, 1).flatten(0, 1)
 
 
 def _chord(similarity: Tensor) -> Tensor:
@@ -144,13 +199,18 @@ class Matches:
     """Appearance matches of both directions, as one list of N = V_a + V_b rows, in the unit frames.
 
     Attributes:
-        a, b: (N, 3) matched points.
+        a, b: (N, 3) matched points; the first V_a rows belong to a's vertices, the others to b's.
         weights: (N,) cycle weight, mean 1 over all rows; 0 where a vertex was never seen.
     """
 
     a: Tensor
     b: Tensor
     weights: Tensor
+
+    def take(self, index: Tensor) -> Matches:
+        """Some of the rows; their weights have mean 1 again."""
+        weights = self.weights[index]
+        return Matches(self.a[index], self.b[index], weights / weights.mean().clamp(min=1e-9))
 
 
 def match(a: PreparedSurface, b: PreparedSurface, distance: Tensor, temperature: float) -> Matches:
@@ -187,6 +247,10 @@ class Similarities:
         """A part of the batch."""
         return Similarities(self.s[index], self.R[index], self.t[index])
 
+    def joined(self, other: Similarities) -> Similarities:
+        """Both batches, one after the other."""
+        return Similarities(*(torch.cat([getattr(self, k), getattr(other, k)]) for k in ("s", "R", "t")))
+
     def where(self, condition: Tensor, other: Similarities) -> Similarities:
         """Row by row: self where the condition holds, else other."""
         c = condition
@@ -198,7 +262,9 @@ class Similarities:
 
 
 def sample_hypotheses(matches: Matches, settings: PairSettings, rng: np.random.Generator) -> Similarities:
-    """Similarities through random quadruples of matches, drawn by weight; implausible scales are dropped.
+    """Similarities through random quadruples of matches, drawn by weight.
+
+    Quadruples that lie close together and implausible scales are left out.
 
     Raises:
         ValueError: there are no matches, or no quadruple gives a plausible similarity.
@@ -209,26 +275,43 @@ def sample_hypotheses(matches: Matches, settings: PairSettings, rng: np.random.G
     index = rng.choice(len(weights), size=(2 * settings.hypotheses, SAMPLE), p=weights / weights.sum())
     source, target = matches.a.numpy()[index], matches.b.numpy()[index]
     spread = np.sqrt(((source - source.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1))
-    s, R, t = umeyama(source, target)
-    good = np.isfinite(s) & (s > 1 / settings.scale_range) & (s < settings.scale_range) & (spread > 0.1)
-    if not good.any():
+    wide = np.flatnonzero(spread > MIN_SPREAD)[: 3 * settings.hypotheses // 2]
+    s, R, t = umeyama(source[wide], target[wide])
+    good = np.flatnonzero(np.isfinite(s) & (s > 1 / settings.scale_range) & (s < settings.scale_range))
+    if len(good) == 0:
         raise ValueError("no plausible similarity between the appearance matches")
-    keep = np.flatnonzero(good)[: settings.hypotheses]
-    return Similarities(*(torch.from_numpy(x[keep]).float() for x in (s, R, t)))
+    return Similarities(*(torch.from_numpy(x[good[: settings.hypotheses]]).float() for x in (s, R, t)))
+
+
+def turned(T: Similarities, vertices: Tensor) -> Similarities:
+    """Every similarity (H) followed by turns (G) of 90, 180 and 270 degrees about b's principal axes: H * G of them.
+
+    Where looks do not tell front from back or which way up, matches hardly ever propose the right one.
+    """
+    centre = vertices.mean(0)
+    axes = torch.linalg.eigh((vertices - centre).T @ (vertices - centre))[1]
+    angles = torch.arange(1, QUARTER_TURNS + 1) * (torch.pi / 2)
+    turns = torch.linalg.matrix_exp(_skew(axes.T)[:, None] * angles[:, None, None]).flatten(0, 1)
+    R = turns @ T.R[:, None]
+    t = (turns @ (T.t - centre)[:, None, :, None])[..., 0] + centre
+    return Similarities(T.s.repeat_interleave(len(turns)), R.flatten(0, 1), t.flatten(0, 1))
 
 
 def score(
-    a: PreparedSurface, b: PreparedSurface, matches: Matches, T: Similarities, appearance_share: float
+    a: PreparedSurface, b: PreparedSurface, matches: Matches, T: Similarities, settings: PairSettings
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Score, geometric and appearance distance, each (H,), distances as shares of the diameter (score: minus)."""
-    V = len(a.vertices)
+    """Score, geometric and appearance distance, each (H,), distances as shares of the diameter (score: minus).
+
+    Matches that are farther apart than the cutoff all count the same: a few very wrong ones shall not decide.
+    """
     root = T.s.sqrt()[:, None]
     forward = b.distance(T.apply(a.vertices)).abs() / root
     backward = a.distance(T.apply_inverse(b.vertices)).abs() * root
-    apart = torch.cat([T.apply(matches.a[:V]) - matches.b[:V], T.apply(matches.a[V:]) - matches.b[V:]], dim=1)
+    apart = ((T.apply(matches.a) - matches.b).norm(dim=2) / root).clamp(max=settings.appearance_cutoff)
     geometry = (torch.cat([forward, backward], 1) * torch.cat([a.areas, b.areas])).mean(1)
-    appearance = (apart.norm(dim=2) / root * matches.weights).mean(1)
-    return -((1 - appearance_share) * geometry + appearance_share * appearance), geometry, appearance
+    appearance = (apart * matches.weights).mean(1)
+    share = settings.appearance_share
+    return -((1 - share) * geometry + share * appearance), geometry, appearance
 
 
 def distinct(T: Similarities, scores: Tensor, count: int, angle_deg: float) -> Tensor:
@@ -258,10 +341,10 @@ def refine(
 
     Each keeps its best-scoring iterate.
     """
-    best, best_score = T, score(a, b, matches, T, settings.appearance_share)[0]
+    best, best_score = T, score(a, b, matches, T, settings)[0]
     for _ in range(settings.iterations if steps is None else steps):
         T = _step(a, b, matches, T, settings)
-        now = score(a, b, matches, T, settings.appearance_share)[0]
+        now = score(a, b, matches, T, settings)[0]
         better = now > best_score
         best, best_score = T.where(better, best), torch.where(better, now, best_score)
     return best
@@ -291,7 +374,9 @@ def _step(
     H, g = JW @ J, (JW @ residual[..., None])[..., 0]
     p = T.apply(matches.a)
     apart = p - matches.b
-    w_app = settings.appearance_share * matches.weights / (apart.norm(dim=2) + ROBUST_DISTANCE)
+    length = apart.norm(dim=2)
+    w_app = settings.appearance_share * matches.weights / (length + ROBUST_DISTANCE)
+    w_app = w_app * (length < settings.appearance_cutoff * T.s.sqrt()[:, None])
     Hp, gp = _point_terms(p, apart, w_app)
     damping = 1e-3 * torch.eye(7) * len(areas)
     delta = torch.linalg.solve(H + Hp + damping, -(g + gp))
@@ -348,15 +433,29 @@ def align_pair(
         T = sample_hypotheses(matches, settings, rng)
     except ValueError as error:
         raise ValueError(f"captures {a.name} and {b.name}: {error}") from error
-    scores = score(a, b, matches, T, settings.appearance_share)[0]
-    T = T.take(distinct(T, scores, settings.candidates, settings.mode_angle_deg))
-    T = refine(a, b, matches, T, settings, min(FIRST_STEPS, settings.iterations))
-    best = score(a, b, matches, T, settings.appearance_share)[0].argsort(descending=True)[: 2 * settings.modes]
-    T = refine(a, b, matches, T.take(best), settings, max(0, settings.iterations - FIRST_STEPS))
-    scores, geometry, appearance = score(a, b, matches, T, settings.appearance_share)
-    keep = distinct(T, scores, settings.modes, settings.mode_angle_deg)
+    problem = thinned(a, b, matches, SIFTED_ON)
+    scores = score(*problem, T, settings)[0]
+    T = T.joined(turned(T.take(scores.argmax()[None]), b.vertices))
+    T = T.take(distinct(T, score(*problem, T, settings)[0], settings.candidates, settings.mode_angle_deg / 2))
+    for points, steps, count in (
+        (FIRST_REFINED_ON, FIRST_STEPS, REFINED),
+        (REFINED_ON, settings.iterations, settings.modes),
+    ):
+        problem = thinned(a, b, matches, points)
+        T = refine(*problem, T, settings, steps)
+        T = T.take(distinct(T, score(*problem, T, settings)[0], max(count, settings.modes), settings.mode_angle_deg))
+    scores, geometry, appearance = score(a, b, matches, T, settings)
+    keep = scores.argsort(descending=True)[: settings.modes]
     modes = tuple(_world_transform(a, b, T, int(i)) for i in keep)
     return PairAlignment(a.name, b.name, modes, *(x[keep].double().numpy() for x in (scores, geometry, appearance)))
+
+
+def thinned(
+    a: PreparedSurface, b: PreparedSurface, matches: Matches, count: int
+) -> tuple[PreparedSurface, PreparedSurface, Matches]:
+    """The same pair by at most `count` points of each surface."""
+    first, second = torch.arange(min(count, len(a.vertices))), torch.arange(min(count, len(b.vertices)))
+    return a.take(first), b.take(second), matches.take(torch.cat([first, len(a.vertices) + second]))
 
 
 def _world_transform(a: PreparedSurface, b: PreparedSurface, T: Similarities, index: int) -> Sim3:
