@@ -13,21 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.ambiguity import FAR, Flip, confirmed, find_flip
+from uop3d_core.alignment.ambiguity import Flip, confirmed, find_flip
 from uop3d_core.alignment.synchronization import Edges, Synchronizer, Tolerances
 from uop3d_core.geometry import Array
 from uop3d_core.types import Symmetry
 
 SMALLEST_CLUSTER = 0.2
 """Groups of a smaller share of the nodes do not make a whole category doubtful."""
-LARGEST_MARGIN = 0.5
 DOUBTFUL_MARGIN = 0.15
-ALTERNATIVES = 100
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic regression of being right on three quantities, each between about 0 and 1 (or -1 and 1).
+    """Logistic regression of being right on two quantities: how a node does in its graph, and how sure the graph is.
 
     Fitted with `benchmarks/synchronization.py --fit` on the labelled half of the released CO3D estimates: each of the
     two variants and both together, with five, three and two references, and again with every sixth sequence's
@@ -36,14 +34,12 @@ class Calibration:
     Attributes:
         relative: weight of the node's agreement minus its neighbours'.
         flip: weight of the margin of the graph's best flip.
-        margin: weight of the margin of the node's best other place.
         bias: the constant.
     """
 
-    relative: float = 5.57
-    flip: float = 3.14
-    margin: float = 6.12
-    bias: float = -1.33
+    relative: float = 6.44
+    flip: float = 5.13
+    bias: float = 0.44
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +49,11 @@ class Evidence:
     Attributes:
         agreement: (N,) how well the edges of a node agree with the solution, 0 to 1.
         relative: (N,) that minus the mean over the node's neighbours.
-        margin: (N,) how much worse the best other place of a node is, at most LARGEST_MARGIN.
         flip: the best other order of a large group of nodes, or None.
     """
 
     agreement: Array
     relative: Array
-    margin: Array
     flip: Flip | None
 
     @property
@@ -69,9 +63,9 @@ class Evidence:
 
     @property
     def features(self) -> Array:
-        """(N, 4) what `Calibration` weighs, in its order."""
+        """(N, 3) what `Calibration` weighs, in its order."""
         one = np.ones(len(self.agreement))
-        return np.stack([self.relative, self.flip_margin * one, self.margin, one], axis=1)
+        return np.stack([self.relative, self.flip_margin * one, one], axis=1)
 
 
 def evidence(count: int, edges: Edges, R: Array, tolerances: Tolerances, symmetry: Symmetry | None = None) -> Evidence:
@@ -84,9 +78,8 @@ def evidence(count: int, edges: Edges, R: Array, tolerances: Tolerances, symmetr
     safe = np.maximum(total, 1e-12)
     agreement = confirmed(problem.total(votes) / safe, total, total_squares)
     neighbours = problem.to_nodes @ (weight * agreement[edges.of]) + problem.of_nodes @ (weight * agreement[edges.to])
-    margin = confirmed(_margins(problem, R), total, total_squares)
     flip = find_flip(problem, R, max(2, int(SMALLEST_CLUSTER * count)))
-    return Evidence(agreement, agreement - neighbours / safe, np.minimum(margin, LARGEST_MARGIN), flip)
+    return Evidence(agreement, agreement - neighbours / safe, flip)
 
 
 def first_modes(edges: Edges) -> Edges:
@@ -99,24 +92,7 @@ def first_modes(edges: Edges) -> Edges:
 def probability(found: Evidence, calibration: Calibration | None = None) -> Array:
     """(N,) calibrated probability that a node is right."""
     c = calibration or Calibration()
-    return 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.margin, c.bias])))
-
-
-def _margins(problem: Synchronizer, R: Array) -> Array:
-    """(N,) mean truncated disagreement of the best place more than FAR away, minus that of the present one."""
-    margin = np.ones(problem.count)
-    for node in range(problem.count):
-        mine = problem.incident[node]
-        predicted = (R[problem.to[mine]][:, None] @ problem.R[mine])[:, 0]
-        others = predicted[problem.apart(predicted, R[node]) > FAR]
-        if len(others) == 0:
-            continue
-        others = others[np.unique(np.linspace(0, len(others) - 1, ALTERNATIVES).astype(int))]
-        places = np.concatenate([R[node][None], others])
-        angle = problem.apart(places[:, None], predicted[None])
-        cost = np.minimum(angle / problem.tolerances.truncate, 1) @ problem.weight[mine] / problem.weight[mine].sum()
-        margin[node] = cost[1:].min() - cost[0]
-    return margin
+    return 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.bias])))
 
 
 def describe(found: Evidence, accepted: int, count: int, noun: str = "captures") -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class CategoryFrames:
         ref_R_obj: (K, 3, 3) of the references' own frames.
         probability: (n,) of being right, see `quality`; 0 where a sequence has no estimate.
         accepted: (n,) bool.
+        features: (n, 3) what the probability was computed from, see `quality.Evidence`; NaN without estimates.
         weights: how much each variant counts.
         warnings: what a person should look at.
     """
@@ -66,6 +67,7 @@ class CategoryFrames:
     ref_R_obj: Array
     probability: Array
     accepted: Array
+    features: Array
     weights: dict[str, float]
     warnings: tuple[str, ...]
 
@@ -110,6 +112,8 @@ def read_estimates(path: Path, variant: str = BOTH) -> EstimateTable:
         raise ValueError(f"{path}: sequence {pairs[counts.argmax()][1]} of {pairs[counts.argmax()][0]} is there twice")
     ref_category = _names(arrays, "ref_category", (None,), path)
     ref_sequence = _names(arrays, "ref_sequence", (len(ref_category), None), path)
+    if ref_sequence.shape[1] == 0:
+        raise ValueError(f"{path}: ref_sequence names no references")
     references = {str(c): tuple(map(str, row)) for c, row in zip(ref_category, ref_sequence, strict=True)}
     for name in dict.fromkeys(category.tolist()):
         if name not in references:
@@ -164,7 +168,7 @@ def _rotations(
     absent = _everywhere(np.isnan(matrices))[..., None, None]
     filled = np.where(absent, np.eye(4), matrices)
 
-    def check(good: Array, problem: str) -> None:
+    def check(good: Any, problem: str) -> None:
         if not good.all():
             n, k = np.argwhere(~good)[0]
             raise ValueError(f"{path}: {what}[{n}, {k}] ({sequence[n]} of {category[n]} to reference {k}) {problem}")
@@ -175,8 +179,8 @@ def _rotations(
     )
     check(_everywhere(np.abs(filled[..., 3, :] - [0, 0, 0, 1]) < 1e-4), "has a last row other than 0 0 0 1")
     inner = filled[..., :3, :3]
-    determinant = np.linalg.det(inner)
-    check(determinant > 0, "mirrors or collapses space: its determinant is not positive")
+    determinant = np.asarray(np.linalg.det(inner))
+    check(_everywhere(determinant[..., None] > 0), "mirrors or collapses space: its determinant is not positive")
     R = inner / np.cbrt(np.where(determinant > 0, determinant, 1))[..., None, None]
     rounding = np.abs(R @ np.swapaxes(R, -1, -2) - np.eye(3))
     check(_everywhere(rounding < 1e-2), "is not a similarity: its upper left block is not a multiple of a rotation")
@@ -210,9 +214,10 @@ def synchronize_category(
     """One frame for n sequences from estimates (n, K, 3, 3) to K references, of each variant."""
     nodes = {name: i for i, name in enumerate(dict.fromkeys([*sequences, *references]))}
     edges, variant = _edges(nodes, sequences, references, ref_R_world)
-    n, K = len(sequences), len(references)
+    n = len(sequences)
     linked = _largest_part(len(nodes), edges)
     R, p = np.tile(np.eye(3), (len(nodes), 1, 1)), np.zeros(len(nodes))
+    features = np.full((len(nodes), 3), np.nan)
     warnings: tuple[str, ...] = ()
     weights = dict.fromkeys(ref_R_world, 1.0)
     if len(linked) > 1:
@@ -225,17 +230,15 @@ def synchronize_category(
         solution, edges, shares = _weigh_variants(len(linked), edges, variant, tolerances, settings)
         weights = {name: float(share) for name, share in zip(ref_R_world, shares, strict=True)}
         found = evidence(len(linked), edges, solution.nodes.R, tolerances)
-        R[linked], p[linked] = solution.nodes.R, probability(found)
+        R[linked], p[linked], features[linked] = solution.nodes.R, probability(found), found.features
         best = int(np.where(np.arange(len(nodes)) < n, p, -1).argmax())
         R[linked] = R[best].T @ R[linked]
         warnings = describe(found, int((p[:n] >= MIN_PROBABILITY).sum()), n, "sequences")
-    lost = n - int(np.isin(np.arange(n), linked).sum())
+    lost = n - int((linked < n).sum()) if len(linked) > 1 else n
     if lost:
         warnings = (*warnings, f"{lost} of {n} sequences have no estimate that links them to the others")
-    columns = R[[nodes[name] for name in references]] if K else np.zeros((0, 3, 3))
-    return CategoryFrames(
-        R[:n], np.swapaxes(columns, -1, -2), p[:n], p[:n] >= MIN_PROBABILITY, weights, warnings
-    )  # fmt: skip
+    ref_R_obj = np.swapaxes(R[[nodes[name] for name in references]], -1, -2)
+    return CategoryFrames(R[:n], ref_R_obj, p[:n], p[:n] >= MIN_PROBABILITY, features[:n], weights, warnings)
 
 
 def _edges(
