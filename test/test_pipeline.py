@@ -2,16 +2,21 @@
 
 import json
 import shutil
+import threading
 
+import numpy as np
+import psutil
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.config import RunSettings, parse_settings
+from uop3d_core.executors import processes
 from uop3d_core.pipeline import loops
 from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.inference import evaluate_run
-from uop3d_core.runs import Run
+from uop3d_core.runs import SURFACE, Run, load
 
 SETTINGS = {
     "surface": {"vertices": 150, "resolution": 48, "cells": 16, "components": 32, "views_per_vertex": 8},
@@ -205,3 +210,200 @@ def test_unknown_backbone_writes_nothing(mugs, tmp_path):
     with pytest.raises(ValueError, match="unknown backbone 'sift'"):
         align(mugs, tmp_path / "run", backbone="sift", settings=settings())
     assert not (tmp_path / "run").exists()
+
+
+def arrays(folder):
+    """Fingerprint and arrays of every artefact; the order of a header's entries says nothing."""
+    content = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            content[path.relative_to(folder).as_posix()] = (
+                file.metadata(), {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
+            )  # fmt: skip
+    return content
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("engine", ["processes", "ray:local"])
+def test_engines_give_the_same_bits(mugs, tmp_path, monkeypatch, engine):
+    if engine.startswith("ray"):
+        pytest.importorskip("ray", reason="Ray is not installed: pip install 'uop3d[ray]'")
+    monkeypatch.setattr(processes, "START_S", 0)
+    align(mugs, tmp_path / "serial", backbone="hog", settings=settings(), engine="serial")
+    calls = []
+    align(mugs, tmp_path / "other", backbone="hog", settings=settings(), engine=engine, workers=2,
+          progress=lambda *call: calls.append(call))  # fmt: skip
+    assert ("pairs", 0, 3) in calls and ("pairs", 3, 3) in calls
+    assert arrays(tmp_path / "serial") == arrays(tmp_path / "other")
+    for name in ("alignment.json", "template.ply"):
+        assert (tmp_path / "serial" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    assert not [path for path in (tmp_path / "other").iterdir() if path.name.startswith(".draft")]
+
+
+def test_unknown_engine_writes_nothing(mugs, tmp_path):
+    with pytest.raises(ValueError, match="unknown engine 'threads'; known are processes, ray, serial"):
+        align(mugs, tmp_path / "run", backbone="hog", engine="threads", settings=settings())
+    assert not (tmp_path / "run").exists()
+
+
+def test_death_of_a_worker_keeps_what_is_finished(mugs, run, monkeypatch):
+    shutil.rmtree(run.folder / "4_pairs")
+    run.alignment.unlink()
+    monkeypatch.setattr(processes, "START_S", 0)
+    killer = threading.Event()
+
+    def kill(stage, done, total):
+        if (stage, done) == ("pairs", 1) and not killer.is_set():
+            killer.set()
+            psutil.Process().children()[0].kill()
+
+    with pytest.raises(ChildProcessError, match=r"while it worked on mug_0\d\+mug_0\d|on None"):
+        align(mugs, run.folder, backbone="hog", settings=settings(), workers=2, progress=kill)
+    assert len(list((run.folder / "4_pairs").iterdir())) >= 1
+    assert len(again(mugs, run).alignment.captures) == 3
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """Captures that are added to those of the finished run: the same three and two more."""
+    folder = tmp_path_factory.mktemp("family") / "mug"
+    write_category(folder, 5, seed=4, views=8, pixels=96)
+    return folder
+
+
+@pytest.fixture
+def three(family, tmp_path):
+    """An aligned run of the first three of the family."""
+    align(family, tmp_path / "run", backbone="hog", only=names(3), settings=settings())
+    return Run(tmp_path / "run")
+
+
+def names(count):
+    return [f"mug_{i:02d}" for i in range(count)]
+
+
+def extended(family, run, count, **options):
+    return align(family, run.folder, backbone="hog", only=names(count), settings=settings(), **options)
+
+
+def test_added_capture_leaves_everything_else_as_it_is(family, three):
+    before, old = stamps(three), three.read_alignment()
+    result = extended(family, three, 4)
+    assert result.notes == ("added 1 capture to 3 aligned ones, by 3 pairs",)
+    assert list(result.alignment.captures) == names(4)
+    assert {path for path in stamps(three) if stamps(three)[path] != before.get(path)} == {
+        "1_meshes/mug_03.safetensors", "3_surfaces/mug_03.safetensors", "alignment.json",
+        "pictures/alignment.png", "pictures/template.png",
+        *(f"4_pairs/{name}+mug_03.safetensors" for name in names(3)),
+    }  # fmt: skip
+    new = three.read_alignment()
+    for name, entry in old.alignment.captures.items():
+        again = new.alignment.captures[name]
+        assert (again.obj_T_world.matrix == entry.obj_T_world.matrix).all()
+        assert (again.score, again.accepted, again.reason) == (entry.score, entry.accepted, entry.reason)
+    assert new.alignment.captures["mug_03"].score > 0
+    assert new.template_sha256 == old.template_sha256 and new.founders == tuple(names(3))
+    assert list(new.inputs) == names(4)
+
+
+def test_nothing_happens_after_an_addition(family, three):
+    extended(family, three, 4)
+    before = stamps(three)
+    assert extended(family, three, 4).notes == ()
+    assert stamps(three) == before
+
+
+def test_one_after_the_other_or_together(family, three, tmp_path):
+    shutil.copytree(three.folder, tmp_path / "other")
+    other = Run(tmp_path / "other")
+    for count in (4, 5):
+        extended(family, three, count)
+    assert extended(family, other, 5).notes == ("added 2 captures to 3 aligned ones, by 6 pairs",)
+    assert other.read_alignment().inputs == three.read_alignment().inputs
+
+
+def test_interrupted_addition_goes_on(family, three, monkeypatch):
+    original, done = loops.align_pair, []
+
+    def interrupted(a, b, *args):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append((a.name, b.name))
+        return original(a, b, *args)
+
+    old = three.alignment.read_bytes()
+    monkeypatch.setattr(loops, "align_pair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extended(family, three, 4)
+    assert three.alignment.read_bytes() == old
+    monkeypatch.undo()
+    half = stamps(three)
+    assert "added 1 capture" in extended(family, three, 4).notes[0]
+    after = stamps(three)
+    assert all(after[path] == half[path] for path in half if "pairs" in path or "surfaces" in path)
+
+
+@pytest.mark.parametrize("what", ["removed", "changed", "afresh", "setting"])
+def test_other_changes_align_all_again(family, three, tmp_path, what):
+    folder, options, count = family, {}, 4
+    if what == "removed":
+        count = 2
+    elif what == "changed":
+        folder = tmp_path / "changed"
+        shutil.copytree(family, folder)
+        (folder / "mug_00" / "transforms.json").write_text((folder / "mug_00" / "transforms.json").read_text() + " ")
+    elif what == "afresh":
+        options["afresh"] = True
+    changes = {"joint": {"rounds": 19}} if what == "setting" else {}
+    result = align(folder, three.folder, backbone="hog", only=names(count), settings=settings(**changes), **options)
+    assert result.notes[-1] == f"aligned {count} captures together"
+    assert three.read_alignment().founders == tuple(names(count))
+
+
+def test_many_new_captures_align_all_again(family, tmp_path):
+    run = Run(tmp_path / "run")
+    extended(family, run, 2)
+    assert extended(family, run, 5).notes[0] == "3 new captures beside 2 accepted ones: all are aligned afresh"
+
+
+def test_addition_without_earlier_artefacts(family, three):
+    """alignment.json is enough: what it was made from comes back the same."""
+    before = load_file(three.surface("mug_01"))
+    for folder in ("1_meshes", "3_surfaces", "4_pairs"):
+        shutil.rmtree(three.folder / folder)
+    three.basis.unlink()
+    old = three.read_alignment()
+    assert "added 1 capture" in extended(family, three, 4).notes[0]
+    assert three.read_alignment().template_sha256 == old.template_sha256
+    assert all((array == before[key]).all() for key, array in load_file(three.surface("mug_01")).items())
+
+
+def test_added_capture_that_cannot_be_used(family, three, tmp_path):
+    folder = tmp_path / "spoiled"
+    shutil.copytree(family, folder)
+    image = next((folder / "mug_03" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:700])
+    result = extended(folder, three, 4)
+    assert list(result.alignment.captures) == names(3) and image.name in result.failed["mug_03"]
+
+
+def test_sparse_graph_in_the_pipeline(family, tmp_path):
+    sparse = settings(graph={"all_pairs": 3, "neighbours": 0, "rings": 1})
+    result = align(family, tmp_path / "run", backbone="hog", settings=sparse)
+    assert "5 pairs of 5 captures" in result.notes[0] and "any 1 may fail" in result.notes[0]
+    assert len(list((tmp_path / "run" / "4_pairs").iterdir())) == 5
+
+
+def test_unit_frame_is_that_of_the_pairs(finished):
+    run = Run(finished[0])
+    record = finished[1].alignment
+    name = next(iter(record.captures))
+    surface = load_surface(run, name)
+    prepared = loops.prepared_surface(settings().pair, {}, surface)
+    np.testing.assert_allclose(prepared.unit_T_world.matrix, loops.unit_frame(surface.mesh).matrix, atol=1e-12)
+
+
+def load_surface(run, name):
+    with safe_open(run.surface(name), "numpy") as file:
+        mark = file.metadata()["fingerprint"]
+    return load(run.surface(name), mark, SURFACE)

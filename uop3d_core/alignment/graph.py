@@ -57,10 +57,11 @@ def descriptor(surface: Surface) -> Array:
     """Looks and shape of a capture in one vector: (2 C + 3 + 5,), whatever its world frame.
 
     Mean and spread of the C feature channels over all observations; standard deviations of the vertices along their
-    principal axes and quantiles of their distances from the centre, both in diameters.
+    principal axes and quantiles of their distances from the centre, both in shares of the mean (square) distance.
     """
     seen = surface.features[surface.valid].astype(np.float32)
-    points = (surface.mesh.vertices - surface.mesh.vertices.mean(0)) / surface.mesh.diameter
+    points = surface.mesh.vertices - surface.mesh.vertices.mean(0)
+    points = points / np.sqrt((points**2).sum(1).mean())
     axes = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), 0))
     radii = np.quantile(np.linalg.norm(points, axis=1), RADII)
     return np.concatenate([seen.mean(0), seen.std(0), axes, radii])

@@ -92,14 +92,14 @@ class _Worker:
 class ProcessExecutor:
     """Calls in worker processes; little work is done in the calling process."""
 
-    def __init__(self, workers: int, start_s: float = START_S) -> None:
+    def __init__(self, workers: int, start_s: float | None = None) -> None:
         """No process is started yet.
 
         Args:
             workers: how many.
-            start_s: they are started once that many seconds are saved by it.
+            start_s: they are started once that many seconds are saved by it; by default what starting takes.
         """
-        self.workers, self.start_s = workers, start_s
+        self.workers, self.start_s = workers, START_S if start_s is None else start_s
         self._crew: list[_Worker] = []
 
     def map(
