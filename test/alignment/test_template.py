@@ -8,7 +8,7 @@ from uop3d_core.alignment.joint import reorient
 from uop3d_core.alignment.template import fuse_template
 from uop3d_core.config import TemplateSettings
 from uop3d_core.geometry import rotation_error
-from uop3d_core.types import Alignment, CaptureAlignment, Mesh, Sim3, Surface
+from uop3d_core.types import Alignment, CaptureAlignment, Mesh, Sim3, Surface, Symmetry
 from uop3d_core.volume import Grid, Lattice, closest_points, extract_mesh
 
 QUICK = TemplateSettings(vertices=400, resolution=36)
@@ -74,6 +74,19 @@ def test_x_is_the_longest_horizontal_extent(fused):
     horizontal = fused[2].mesh.vertices[:, :2] - fused[2].mesh.vertices[:, :2].mean(0)
     variances, axes = np.linalg.eigh(horizontal.T @ horizontal)
     assert variances[1] > 1.2 * variances[0] and abs(axes[0, 1]) > 0.98
+
+
+def test_doubts_become_warnings(fused):
+    """The potato has no mirror plane."""
+    assert len(fused[3].warnings) == 1 and "front could not be told" in fused[3].warnings[0]
+
+
+def test_symmetry_turns_with_the_frame():
+    alignment, surfaces = category([box((2, 1.2, 0.8))] * 3)
+    given = Symmetry(alignment.captures["c0"].obj_T_world.R @ surfaces["c0"].up, 2)
+    template, _ = fuse_template(alignment, surfaces, QUICK, given)
+    assert template.symmetry.fold == 2
+    np.testing.assert_allclose(template.symmetry.axis, [0, 0, 1], atol=1e-9)
 
 
 def test_captures_keep_their_places_to_each_other(fused):

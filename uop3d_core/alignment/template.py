@@ -6,16 +6,18 @@ In: Alignment and the captures' Surfaces. Out: Template in obj, and the Alignmen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from uop3d_core.alignment.axes import find_axes
 from uop3d_core.alignment.joint import reorient
 from uop3d_core.config import TemplateSettings
 from uop3d_core.geometry import Array
 from uop3d_core.raycast import vertex_normals
-from uop3d_core.types import Alignment, Mesh, Sim3, Surface, Template
+from uop3d_core.types import Alignment, Mesh, Sim3, Surface, Symmetry, Template
 from uop3d_core.volume import extract_mesh, signed_distance
 
 SAMPLES = 8000
@@ -24,35 +26,35 @@ FAR = 0.1
 
 
 def fuse_template(
-    alignment: Alignment, surfaces: Mapping[str, Surface], settings: TemplateSettings
+    alignment: Alignment,
+    surfaces: Mapping[str, Surface],
+    settings: TemplateSettings,
+    symmetry: Symmetry | None = None,
 ) -> tuple[Template, Alignment]:
     """Mean shape of the accepted captures, with the obj frame's axes, origin and unit fixed by it.
 
-    z points up (the mean of the captures' up), x along the longest horizontal extent; the origin is the centre and the
-    unit the diagonal of the bounding box. Which end is the front is left open here.
+    z is up and x the front, as far as it can be told (see `axes`; what cannot be told becomes a warning); the origin is
+    the centre and the unit the diagonal of the bounding box.
+
+    Args:
+        alignment: in any common frame.
+        surfaces: of all accepted captures at least.
+        settings: of the mesh.
+        symmetry: of the category, in the frame of the alignment.
     """
+    symmetry = symmetry or Symmetry.none()
     accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
-    meshes = {n: surfaces[n].mesh.transformed(alignment.captures[n].obj_T_world) for n in accepted}
-    upright = Sim3(1.0, _axes(alignment, surfaces, meshes), np.zeros(3))
-    turned = {name: mesh.transformed(upright) for name, mesh in meshes.items()}
+    axes = find_axes(alignment, surfaces, symmetry)
+    upright = reorient(alignment, Sim3(1.0, axes.obj_R_common, np.zeros(3)))
+    turned = {n: surfaces[n].mesh.transformed(upright.captures[n].obj_T_world) for n in accepted}
     fused = _fuse(turned[alignment.reference], list(turned.values()), settings)
     low, high = fused.vertices.min(0), fused.vertices.max(0)
     unit = 1 / float(np.linalg.norm(high - low))
     centred = Sim3(unit, np.eye(3), -unit * (low + high) / 2)
-    template = Template(alignment.category, fused.transformed(centred))
-    return template, reorient(alignment, centred @ upright)
-
-
-def _axes(alignment: Alignment, surfaces: Mapping[str, Surface], meshes: Mapping[str, Mesh]) -> Array:
-    """Rotation (3, 3) whose rows are the new x, y, z in the present frame."""
-    up = np.sum([alignment.captures[n].obj_T_world.R @ surfaces[n].up for n in meshes], axis=0)
-    z = up / max(float(np.linalg.norm(up)), 1e-9)
-    points = np.concatenate([mesh.vertices - mesh.vertices.mean(0) for mesh in meshes.values()])
-    flat = points - points @ z[:, None] * z
-    x = np.linalg.eigh(flat.T @ flat)[1][:, -1]
-    x -= (x @ z) * z
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z])
+    turns = Symmetry(axes.obj_R_common @ symmetry.axis, symmetry.fold) if symmetry.fold != 1 else symmetry
+    placed = reorient(upright, centred)
+    warnings = (*placed.warnings, axes.doubt) if axes.doubt else placed.warnings
+    return Template(alignment.category, fused.transformed(centred), turns), replace(placed, warnings=warnings)
 
 
 def _fuse(reference: Mesh, meshes: Sequence[Mesh], settings: TemplateSettings) -> Mesh:
