@@ -1,5 +1,6 @@
 """Pairs with known answers are put together: exactly, against wrong edges, wrong best modes and outliers."""
 
+import time
 from itertools import combinations
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 from scenes import random_sim3
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.joint import joint_alignment, reorient
+from uop3d_core.alignment.joint import joint_alignment, place_captures, reorient
 from uop3d_core.config import JointSettings
 from uop3d_core.geometry import rotation_error
-from uop3d_core.types import Alignment, PairAlignment, Sim3
+from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
 
 SETTINGS = JointSettings()
 FLIP = Sim3(1, np.diag([-1.0, -1.0, 1.0]), np.zeros(3))
@@ -264,3 +265,201 @@ def test_a_capture_that_only_a_rejected_one_knows_is_rejected_too():
     assert [name for name, entry in alignment.captures.items() if not entry.accepted] == ["c5", "c6"]
     assert "rejected" in alignment.captures["c6"].reason and alignment.captures["c6"].score == 0
     assert max(spread(alignment, truth, core)) < 1e-6
+
+
+def noisy(rng: np.random.Generator, degrees: float = 4.0) -> Sim3:
+    """A small mistake."""
+    turn = Rotation.from_rotvec(np.deg2rad(degrees) * rng.normal(size=3)).as_matrix()
+    return Sim3(float(np.exp(0.03 * rng.normal())), turn, 0.03 * rng.normal(size=3))
+
+
+def with_foreigners(count: int, foreign: int, seed: int):
+    """Captures whose first ones are of another kind: half of their pairs with each other agree, none with the rest."""
+    rng = np.random.default_rng(seed)
+    truth = captures(count, seed)
+    strangers = list(truth)[:foreign]
+    pairs = []
+    for a, b in combinations(truth, 2):
+        modes = [noisy(rng), far_rotation(rng), far_rotation(rng)]
+        if (a in strangers) != (b in strangers) or (a in strangers and rng.random() < 0.5) or rng.random() < 0.1:
+            modes = [far_rotation(rng) for _ in range(3)]
+        elif rng.random() < 0.2:
+            modes = [modes[1], modes[0], modes[2]]
+        pairs.append(pair(truth, a, b, modes, gap=0.002))
+    return truth, strangers, pairs
+
+
+@pytest.mark.parametrize(("count", "foreign"), [(10, 3), (20, 6), (30, 9)])
+@pytest.mark.parametrize("seed", range(2))
+def test_foreign_captures_are_rejected_and_not_averaged_in(count, foreign, seed):
+    truth, strangers, pairs = with_foreigners(count, foreign, seed)
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    good = [name for name in truth if name not in strangers]
+    assert [name for name, entry in alignment.captures.items() if not entry.accepted] == strangers
+    assert spread(alignment, truth, good)[0] < 16
+    wrong = np.median([alignment.captures[name].probability for name in strangers])
+    right = np.median([alignment.captures[name].probability for name in good])
+    assert wrong < 0.35 < 0.7 < right
+
+
+def test_a_mirrored_capture_is_rejected():
+    """Every pair turns it into another of the half turns that come near a mirror image."""
+    rng = np.random.default_rng(0)
+    truth = captures(10, 1)
+    half_turns = [Sim3(1, 2 * np.outer(e, e) - np.eye(3), np.zeros(3)) for e in np.eye(3)]
+    pairs = [
+        pair(truth, a, b, [half_turns[rng.integers(3)] @ noisy(rng, 12) if "c4" in (a, b) else noisy(rng)])
+        for a, b in combinations(truth, 2)
+    ]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert [name for name, entry in alignment.captures.items() if not entry.accepted] == ["c4"]
+    assert spread(alignment, truth, [name for name in truth if name != "c4"])[0] < 10
+
+
+def test_sound_captures_are_probably_right_and_nobody_is_warned():
+    truth = captures(8, 0)
+    pairs = [pair(truth, a, b) for a, b in combinations(truth, 2)]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert alignment.warnings == ()
+    assert all(entry.probability > 0.95 for entry in alignment.captures.values())
+    assert joint_alignment("mug", [], unit_frames(captures(1, 0)), SETTINGS).captures["c0"].probability is None
+
+
+def test_two_clusters_are_a_warning():
+    rng = np.random.default_rng(1)
+    truth = captures(12, 0)
+    second = set(list(truth)[8:])
+    pairs = [
+        pair(truth, a, b, [FLIP @ noisy(rng)] if len({a, b} & second) == 1 and rng.random() < 0.5 else [noisy(rng)])
+        for a, b in combinations(truth, 2)
+    ]
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert any("two clusters of captures 180 degrees apart" in text for text in alignment.warnings)
+
+
+def ups_of(truth: dict[str, Sim3], rng: np.random.Generator, degrees: float) -> dict[str, np.ndarray]:
+    """The direction z of the common frame in every capture's world, with noise."""
+    noise = {name: Rotation.from_rotvec(np.deg2rad(degrees) * rng.normal(size=3)).as_matrix() for name in truth}
+    return {name: T.R.T @ noise[name] @ np.array([0.0, 0.0, 1.0]) for name, T in truth.items()}
+
+
+def biased(truth: dict[str, Sim3], rng: np.random.Generator, degrees: float) -> list[PairAlignment]:
+    """Pairs that err alike at every capture."""
+    bias = {name: Rotation.from_rotvec(np.deg2rad(degrees) * rng.normal(size=3)).as_matrix() for name in truth}
+    return [
+        pair(truth, a, b, [Sim3(1, bias[a].T @ bias[b], np.zeros(3)) @ noisy(rng, 1)])
+        for a, b in combinations(truth, 2)
+    ]  # fmt: skip
+
+
+def mean_error(alignment: Alignment, truth: dict[str, Sim3]) -> float:
+    """Mean angle in degrees between all pairs of captures."""
+    obj_T_common = [alignment.captures[n].obj_T_world @ truth[n].inverse() for n in truth]
+    return float(np.mean([np.rad2deg(rotation_error(a.R, b.R)) for a, b in combinations(obj_T_common, 2)]))
+
+
+def test_ups_correct_what_all_pairs_of_a_capture_have_wrong():
+    rng = np.random.default_rng(0)
+    truth = captures(12, 0)
+    pairs = biased(truth, rng, 5)
+    plain = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    helped = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, ups=ups_of(truth, rng, 1))
+    assert mean_error(helped, truth) < 0.85 * mean_error(plain, truth)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["random", "some turned", "few"])
+def test_useless_ups_do_no_harm(kind, seed):
+    rng = np.random.default_rng(seed)
+    truth = captures(12, seed)
+    pairs = biased(truth, rng, 3)
+    ups = ups_of(truth, rng, 2)
+    if kind == "few":
+        ups = {name: ups[name] for name in list(ups)[:2]}
+    for name in list(truth)[: {"random": 12, "some turned": 4, "few": 0}[kind]]:
+        away = rng.normal(size=3)
+        away = away if kind == "random" else np.cross(ups[name], away)
+        ups[name] = away / np.linalg.norm(away)
+    plain = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    found = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, ups=ups)
+    assert mean_error(found, truth) < mean_error(plain, truth) + 0.4
+    assert [e.accepted for e in found.captures.values()] == [e.accepted for e in plain.captures.values()]
+
+
+@pytest.mark.parametrize("fold", [2, 4, 0])
+def test_alignments_count_modulo_the_symmetry(fold):
+    rng = np.random.default_rng(fold)
+    truth = captures(9, fold)
+    symmetry = Symmetry(np.array([0.0, 0.0, 1.0]), fold)
+
+    def element() -> Sim3:
+        angle = rng.uniform(0, 2 * np.pi) if fold == 0 else 2 * np.pi / fold * rng.integers(fold)
+        return Sim3(1, Rotation.from_rotvec([0, 0, angle]).as_matrix(), np.zeros(3))
+
+    pairs = [pair(truth, a, b, [element() @ noisy(rng, 2)]) for a, b in combinations(truth, 2)]
+    initial = Alignment(
+        "mug", "c0", {name: CaptureAlignment(noisy(rng, 6) @ T, 1.0, True) for name, T in truth.items()}
+    )  # fmt: skip
+    found = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, symmetry=symmetry, initial=initial)
+    assert all(entry.accepted for entry in found.captures.values())
+    z = np.array([0.0, 0.0, 1.0])
+    for name, T in truth.items():
+        obj_R_true = found.captures[name].obj_T_world.R @ T.R.T
+        assert np.rad2deg(np.arccos(np.clip(z @ obj_R_true @ z, -1, 1))) < 7
+        if fold:
+            angle = np.rad2deg(np.arctan2(obj_R_true[1, 0], obj_R_true[0, 0])) % (360 / fold)
+            assert min(angle, 360 / fold - angle) < 12
+
+
+def test_a_symmetry_needs_the_frame_of_its_axis():
+    truth = captures(3, 0)
+    pairs = [pair(truth, a, b) for a, b in combinations(truth, 2)]
+    symmetry = Symmetry(np.array([0.0, 0.0, 1.0]), 2)
+    with pytest.raises(ValueError, match="give `initial` too"):
+        joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, symmetry=symmetry)
+    initial = Alignment("mug", "c0", {"c0": CaptureAlignment(truth["c0"], 1.0, True)})
+    with pytest.raises(ValueError, match="the initial alignment has no capture 'c1'"):
+        joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, symmetry=symmetry, initial=initial)
+
+
+def test_new_captures_are_placed_beside_old_ones():
+    rng = np.random.default_rng(0)
+    truth = captures(9, 0)
+    old = list(truth)[:6]
+    base = joint_alignment(
+        "mug",
+        [pair(truth, a, b) for a, b in combinations(old, 2)],
+        {name: T for name, T in unit_frames(truth).items() if name in old},
+        SETTINGS,
+    )
+    pairs = [
+        pair(truth, a, new, [far_rotation(rng)] if new == "c8" else None) for new in ("c6", "c7", "c8") for a in old
+    ]
+    pairs.append(pair(truth, "c6", "c7"))
+    both = place_captures(base, pairs, unit_frames(truth), SETTINGS)
+    assert list(both.captures) == list(truth) and both.reference == base.reference
+    for name in old:
+        assert both.captures[name] is base.captures[name]
+    assert max(spread(both, truth, [*old, "c6", "c7"])) < 1e-5
+    assert both.captures["c6"].accepted and both.captures["c6"].probability > 0.9
+    assert not both.captures["c8"].accepted and "agrees with the other captures" in both.captures["c8"].reason
+
+
+def test_a_new_capture_without_a_way_to_the_old_ones():
+    truth = captures(5, 0)
+    old = list(truth)[:3]
+    units = unit_frames(truth)
+    base = joint_alignment(
+        "mug", [pair(truth, a, b) for a, b in combinations(old, 2)], {n: units[n] for n in old}, SETTINGS
+    )
+    both = place_captures(base, [pair(truth, "c0", "c3"), pair(truth, "c1", "c3")], units, SETTINGS)
+    assert both.captures["c3"].accepted
+    assert not both.captures["c4"].accepted and "no alignment to an accepted capture" in both.captures["c4"].reason
+
+
+def test_fifty_captures_take_seconds():
+    truth, strangers, pairs = with_foreigners(50, 15, 0)
+    start = time.process_time()
+    alignment = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS)
+    assert time.process_time() - start < 20
+    assert [name for name, entry in alignment.captures.items() if not entry.accepted] == strangers

@@ -90,10 +90,12 @@ def place_captures(
         symmetry: rotations in obj that change nothing.
 
     Raises:
-        ValueError: a pair names an unknown capture, or a new capture has no alignment to an accepted one.
+        ValueError: a pair names an unknown capture, or no accepted capture is among those given.
     """
     old = [name for name, entry in alignment.captures.items() if entry.accepted and name in unit_T_world]
     new = [name for name in unit_T_world if name not in alignment.captures]
+    if not old:
+        raise ValueError(f"none of the captures to place {', '.join(new)} by is accepted in the alignment")
     problem = _Problem(pairs, unit_T_world, settings, {}, symmetry, alignment)
     reasons, kept = dict[str, str](), [*old, *new]
     while True:

@@ -134,13 +134,17 @@ def _load(path: Path) -> dict[str, Array]:
         raise ValueError(f"{path} is a folder, expected an .npz file")
     if path.exists() and path.stat().st_size == 0:
         raise ValueError(f"{path} is empty")
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a readable .npz file: it is no archive of arrays")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not several with names")
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path} is not a readable .npz file: {name} is no array")
+    return arrays
 
 
 def _names(arrays: Mapping[str, Array], name: str, shape: tuple[int | None, ...], path: Path) -> Array:
@@ -283,15 +287,15 @@ def _weigh_variants(
     """
     shares = np.ones(int(variant.max()) + 1)
     solution = synchronize(count, edges, tolerances, starts=settings.starts, rounds=settings.rounds)
-    for _ in range(WEIGHING_ROUNDS if len(shares) > 1 else 0):
+    rounds = WEIGHING_ROUNDS if len(shares) > 1 else 0
+    for left in reversed(range(rounds)):
         mean = 1 / (1 + (solution.residual / tolerances.fine) ** 2)
         mean = np.bincount(variant, mean, len(shares)) / np.maximum(np.bincount(variant, minlength=len(shares)), 1)
         shares = mean / np.maximum(1 - mean, 1e-3)
         shares = shares / shares.max()
         edges = _weighted(edges, shares[variant])
-        solution = synchronize(
-            count, edges, tolerances, starts=settings.starts, rounds=settings.rounds, initial=solution.nodes
-        )
+        starts = 0 if left else settings.starts
+        solution = synchronize(count, edges, tolerances, starts=starts, rounds=settings.rounds, initial=solution.nodes)
     return solution, edges, shares
 
 
