@@ -385,15 +385,18 @@ def _progress() -> Iterator[Any]:
 
 def _show_alignment(alignment: Alignment, failed: dict[str, str], notes: Sequence[str]) -> None:
     table = Table(title=f"captures of {escape(alignment.category)}", title_justify="left")
-    for column in ("capture", "agreement", "", "reason"):
+    for column in ("capture", "agreement", "probability", "", "reason"):
         table.add_column(column)
     for name, entry in alignment.captures.items():
+        probability = "" if entry.probability is None else f"{entry.probability:.2f}"
         state = "[green]accepted[/]" if entry.accepted else "[red]rejected[/]"
         note = "reference" if name == alignment.reference else escape(entry.reason)
-        table.add_row(escape(name), f"{entry.score:.2f}", state, note)
+        table.add_row(escape(name), f"{entry.score:.2f}", probability, state, note)
     for name, reason in failed.items():
-        table.add_row(escape(name), "", "[red]unusable[/]", escape(reason))
+        table.add_row(escape(name), "", "", "[red]unusable[/]", escape(reason))
     out.print(table)
+    for warning in alignment.warnings:
+        out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
     for note in notes:
         out.print(escape(note), soft_wrap=True, highlight=False)
 

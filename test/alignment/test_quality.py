@@ -8,7 +8,7 @@ from graphs import TOLERANCES, all_pairs, errors_deg, graph, rings
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.ambiguity import confirmed, find_flip, turned
-from uop3d_core.alignment.quality import Calibration, Evidence, describe, evidence, first_modes, probability
+from uop3d_core.alignment.quality import Calibration, Evidence, describe, evidence, few, first_modes, probability
 from uop3d_core.alignment.synchronization import Synchronizer, synchronize
 from uop3d_core.geometry import random_rotations, rotation_error
 
@@ -62,16 +62,26 @@ def test_perfect_edges_suggest_no_flip():
 def test_warning_about_two_clusters():
     g, edges = two_clusters(15, 5, 0.5, 2)
     R = solved(15, edges)
-    notes = describe(evidence(15, edges, R, TOLERANCES), 15, 15)
-    assert any("two clusters of captures 180 degrees apart about (" in n and "10 and 5 of them" in n for n in notes)
+    found, names = evidence(15, edges, R, TOLERANCES), [f"c{i}" for i in range(15)]
+    start = "two clusters of captures 180 degrees apart"
+    middle = " (10 and 5 captures): turning c10, c11, c12, c13, c14 as a whole"
+    [note] = describe(found, names)
+    assert note.startswith(start + middle)
+    [note] = describe(found, names, obj_R_common=np.eye(3))
+    x, y, z = found.flip.turn @ [1, 0, 0], found.flip.turn @ [0, 1, 0], found.flip.turn @ [0, 0, 1]
+    axis = np.sqrt((np.array([x[0], y[1], z[2]]) + 1) / 2)
+    told = np.abs([float(t) for t in note[len(start + " about (") :].split(")")[0].split(",")])
+    assert told == pytest.approx(axis, abs=0.05) and "of obj (10 and 5 captures)" in note
 
 
 def test_other_warnings():
+    names = [f"c{i}" for i in range(12)]
     g = graph(12, all_pairs(12), np.random.default_rng(0), wrong=0.95)
-    notes = describe(evidence(12, g.edges, solved(12, g.edges), TOLERANCES), 4, 12, "sequences")
-    assert any(n.startswith("no consensus") for n in notes) and "only 4 of 12 sequences are accepted" in notes
+    notes = describe(evidence(12, g.edges, solved(12, g.edges), TOLERANCES), names)
+    assert any(n.startswith("no consensus") for n in notes)
     sound = graph(12, all_pairs(12), np.random.default_rng(0), noise_deg=3)
-    assert describe(evidence(12, sound.edges, sound.truth.R, TOLERANCES), 12, 12) == ()
+    assert describe(evidence(12, sound.edges, sound.truth.R, TOLERANCES), names) == ()
+    assert few(4, 12, "sequences") == ("only 4 of 12 sequences are accepted",) and few(6, 12) == ()
 
 
 @pytest.mark.parametrize("kind", ["all pairs", "sparse", "five references"])

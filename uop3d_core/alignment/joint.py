@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from uop3d_core.alignment.quality import Evidence, describe, evidence, probability
+from uop3d_core.alignment.quality import Evidence, describe, evidence, few, probability
 from uop3d_core.alignment.synchronization import (
     Directions,
     Edges,
@@ -68,7 +68,7 @@ def joint_alignment(
     found = problem.evidence(kept, state.nodes)
     captures = dict(zip(kept, problem.entries(kept, state, agreement, found), strict=True))
     captures |= problem.place_rejected(reasons, kept, state)
-    warnings = describe(found, len(kept), len(unit_T_world)) if len(kept) > 2 else ()
+    warnings = (*(describe(found, kept) if len(kept) > 2 else ()), *few(len(kept), len(unit_T_world)))
     return Alignment(category, reference, {name: captures[name] for name in unit_T_world}, warnings)
 
 

@@ -8,6 +8,7 @@ Only every edge's first mode is heard: what the solution has chosen among severa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from uop3d_core.types import Symmetry
 SMALLEST_CLUSTER = 0.2
 """Groups of a smaller share of the nodes do not make a whole category doubtful."""
 DOUBTFUL_MARGIN = 0.15
+NO_CONSENSUS = 0.4
+MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -95,23 +98,36 @@ def probability(found: Evidence, calibration: Calibration | None = None) -> Arra
     return 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.bias])))
 
 
-def describe(found: Evidence, accepted: int, count: int, noun: str = "captures") -> tuple[str, ...]:
-    """What a person should look at, one sentence each."""
-    notes = []
+def describe(
+    found: Evidence, names: Sequence[str], noun: str = "captures", obj_R_common: Array | None = None
+) -> tuple[str, ...]:
+    """What a person should look at, one sentence each.
+
+    Args:
+        found: for the nodes of a graph.
+        names: of the nodes.
+        noun: what they are.
+        obj_R_common: (3, 3) to the frame that the axis of a flip is told in; without it only the angle is.
+    """
+    notes, count = [], len(names)
     flip = found.flip
     if flip is not None and flip.margin < DOUBTFUL_MARGIN:
         vector = Rotation.from_matrix(flip.turn).as_rotvec()
         angle = float(np.linalg.norm(vector))
-        x, y, z = vector / angle
-        m = int(flip.group.sum())
+        x, y, z = (np.eye(3) if obj_R_common is None else obj_R_common) @ vector / angle
+        axis = "" if obj_R_common is None else f" about ({x:.2f}, {y:.2f}, {z:.2f}) of obj"
+        group = [name for name, turned in zip(names, flip.group, strict=True) if turned]
+        listed = ", ".join(group[:MOST_NAMES]) + (", ..." if len(group) > MOST_NAMES else "")
         notes.append(
-            f"two clusters of {noun} {np.rad2deg(angle):.0f} degrees apart about ({x:.2f}, {y:.2f}, {z:.2f}): "
-            f"{count - m} and {m} of them; the alignments hardly tell which way they belong together "
-            f"(margin {flip.margin:.2f})"
+            f"two clusters of {noun} {np.rad2deg(angle):.0f} degrees apart{axis} ({count - len(group)} and "
+            f"{len(group)} {noun}): turning {listed} as a whole would fit nearly as well (margin {flip.margin:.2f})"
         )
-    mean = float(np.mean(found.agreement)) if count else 0.0
-    if count > 2 and mean < 0.4:
+    mean = float(np.mean(found.agreement))
+    if count > 2 and mean < NO_CONSENSUS:
         notes.append(f"no consensus: the alignments agree with the common frame at {mean:.2f} on average")
-    if 2 * accepted < count:
-        notes.append(f"only {accepted} of {count} {noun} are accepted")
     return tuple(notes)
+
+
+def few(accepted: int, count: int, noun: str = "captures") -> tuple[str, ...]:
+    """A warning where less than half are accepted."""
+    return (f"only {accepted} of {count} {noun} are accepted",) if 2 * accepted < count else ()

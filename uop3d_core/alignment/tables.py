@@ -20,7 +20,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from uop3d_core.alignment.quality import describe, evidence, probability
+from uop3d_core.alignment.quality import describe, evidence, few, probability
 from uop3d_core.alignment.synchronization import Edges, Solution, Tolerances, synchronize
 from uop3d_core.atomic import write_atomically
 from uop3d_core.config import JointSettings
@@ -236,13 +236,16 @@ def synchronize_category(
         found = evidence(len(linked), edges, solution.nodes.R, tolerances)
         R[linked], p[linked], features[linked] = solution.nodes.R, probability(found), found.features
         best = int(np.where(np.arange(len(nodes)) < n, p, -1).argmax())
+        names = np.array(list(nodes))[linked].tolist()
+        warnings = describe(found, names, "sequences", R[best].T)
         R[linked] = R[best].T @ R[linked]
-        warnings = describe(found, int((p[:n] >= MIN_PROBABILITY).sum()), n, "sequences")
+    accepted = p[:n] >= MIN_PROBABILITY
+    warnings = (*warnings, *few(int(accepted.sum()), n, "sequences"))
     lost = n - int((linked < n).sum()) if len(linked) > 1 else n
     if lost:
         warnings = (*warnings, f"{lost} of {n} sequences have no estimate that links them to the others")
     ref_R_obj = np.swapaxes(R[[nodes[name] for name in references]], -1, -2)
-    return CategoryFrames(R[:n], ref_R_obj, p[:n], p[:n] >= MIN_PROBABILITY, features[:n], weights, warnings)
+    return CategoryFrames(R[:n], ref_R_obj, p[:n], accepted, features[:n], weights, warnings)
 
 
 def _edges(
