@@ -211,12 +211,21 @@ def test_empty_masks(mugs, tmp_path):
         (["--only", "mug_07"], "there is no capture mug_07"),
         (["--backbone", "sift"], "unknown backbone 'sift'"),
         (["--backbone", "dinov2-small:/no/such/file"], "--backbone hog"),
+        (["--engine", "threads"], "known are processes, ray, serial"),
+        (["--engine", "serial", "--workers", "2"], "the engine serial works alone"),
     ],
 )
 def test_bad_options(mugs, tmp_path, arguments, message):
     backbone = [] if "--backbone" in arguments else ["--backbone", "hog"]
     assert message in call("align", mugs, "--out", tmp_path / "run", *backbone, *arguments, code=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_added_capture(mugs, tmp_path):
+    arguments = [mugs, "--out", tmp_path / "run", "--backbone", "hog", "--engine", "serial", *SETTINGS]
+    assert "aligned 2 captures together" in call("align", *arguments, "--only", "mug_00,mug_01")
+    assert "added 1 capture to 2 aligned ones, by 2 pairs" in call("align", *arguments)
+    assert "aligned 3 captures together" in call("align", *arguments, "--afresh")
 
 
 def test_train_needs_a_run(tmp_path):
