@@ -10,6 +10,7 @@ from uop3d_core.atomic import DRAFT, remove_drafts, replaced, replaced_when_comp
 from uop3d_core.config import PairSettings
 from uop3d_core.geometry import random_rotations
 from uop3d_core.runs import (
+    FORMAT,
     MESH,
     PAIR,
     SURFACE,
@@ -234,7 +235,7 @@ def test_run_record(tmp_path):
     run.record_path.write_text('{"format": 99}')
     with pytest.raises(ValueError, match="format 99"):
         run.read_record()
-    run.record_path.write_text('{"format": 1, "captures": ["../x"]}')
+    run.record_path.write_text(json.dumps({"format": FORMAT, "captures": ["../x"]}))
     with pytest.raises(ValueError, match="damaged"):
         run.read_record()
 

@@ -40,9 +40,10 @@ from uop3d_core.config import Settings
 from uop3d_core.geometry import Array
 from uop3d_core.types import Alignment, CaptureAlignment, Mesh, PairAlignment, Sim3, Surface, Symmetry, Template
 
-FORMAT = 1
+FORMAT = 2
 """Of run.json and all artefacts; raised when older ones can no longer be used, as after a change of an algorithm."""
 
+BY_HAND = "by hand"
 CAPTURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 logger = logging.getLogger(__name__)
@@ -201,6 +202,7 @@ class AlignmentRecord:
         symmetry: of the category, in obj.
         inputs: fingerprints of the captures that were looked at, the failed ones included.
         founders: captures that were there when obj was fixed; the feature basis is theirs.
+        axes_by_hand: whether a person chose front or up.
     """
 
     alignment: Alignment
@@ -210,6 +212,7 @@ class AlignmentRecord:
     symmetry: Symmetry = field(default_factory=Symmetry.none)
     inputs: dict[str, str] = field(default_factory=dict)
     founders: tuple[str, ...] = ()
+    axes_by_hand: bool = False
 
     @property
     def digest(self) -> str:
@@ -343,6 +346,7 @@ class Run:
             "failed": record.failed,
             "warnings": list(record.alignment.warnings),
             "symmetry": {"axis": record.symmetry.axis.tolist(), "fold": record.symmetry.fold},
+            "axes": BY_HAND if record.axes_by_hand else "found",
             "fingerprint": record.mark,
             "template_sha256": record.template_sha256,
             "inputs": record.inputs,
@@ -430,7 +434,8 @@ def parse_alignment(content: Mapping[str, Any], where: Path) -> AlignmentRecord:
     alignment = Alignment(str(content.get("category", "")), str(reference), captures, tuple(map(str, warnings)))
     mark, sha256 = (str(content.get(key, "")) for key in ("fingerprint", "template_sha256"))
     symmetry = _parse_symmetry(content.get("symmetry"), f'{where}: "symmetry"')
-    return AlignmentRecord(alignment, failed, mark, sha256, symmetry, inputs, tuple(founders))
+    by_hand = content.get("axes") == BY_HAND
+    return AlignmentRecord(alignment, failed, mark, sha256, symmetry, inputs, tuple(founders), by_hand)
 
 
 def _parse_texts(value: Any, where: str) -> dict[str, str]:

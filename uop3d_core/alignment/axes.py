@@ -21,7 +21,7 @@ import numpy as np
 from uop3d_core.alignment.comparison import SHAPE_FLOOR, TOLD, compare, evenly
 from uop3d_core.alignment.pairwise import PreparedSurface, prepare
 from uop3d_core.config import PairSettings
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, closest_rotation, rotation_error
 from uop3d_core.types import Alignment, Mesh, Surface, Symmetry
 
 CAPTURES = 8
@@ -33,13 +33,14 @@ ROUNDS = 20
 MIRRORED = 0.15
 """A mirror image may fit worse than the thing itself by this share."""
 AS_GOOD = 0.1
-CLEARLY = 0.25
+CLEARLY = 0.1
 """A plane is told where others fit worse by this share."""
 OUTSTRETCHED = 0.003
 """By how much of the diameter one end must be farther from the centre at least."""
 SURE = 3.0
 """Standard errors by which the captures' mean must differ from no difference."""
 AGREED = 0.8
+DOUBTFUL = "could not be told"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +75,37 @@ def find_axes(alignment: Alignment, surfaces: Mapping[str, Surface], symmetry: S
     return Axes(np.stack([x, np.cross(z, x), z]), _doubt(fold, mirror is not None, _is_sure(lead)))
 
 
+def is_doubt(warning: str) -> bool:
+    """Whether a warning is a doubt about axes."""
+    return DOUBTFUL in warning
+
+
+def turn_between(alignment: Alignment, other: Alignment) -> Array | None:
+    """Rotation (3, 3) from obj of the one to obj of the other, by the captures accepted in both; None without any.
+
+    The robust mean: captures that one of them has flipped have no say.
+    """
+    common = [
+        n for n, e in alignment.captures.items() if e.accepted and n in other.captures and other.captures[n].accepted
+    ]
+    if not common:
+        return None
+    R = np.stack([other.captures[n].obj_T_world.R @ alignment.captures[n].obj_T_world.R.T for n in common])
+    apart = rotation_error(R[:, None], R[None])
+    best = np.minimum(apart, 4 * LEVEL).sum(1).argmin()
+    return closest_rotation(R[apart[best] < 2 * LEVEL].sum(0))
+
+
 def _doubt(fold: int, mirrored: bool, sure: bool) -> str:
     if fold == 0:
-        return "the front could not be told: things of this category look the same from all around, x is arbitrary"
+        return f"the front {DOUBTFUL}: things of this category look the same from all around, x is arbitrary"
     if not mirrored:
         return (
-            "the front could not be told: no plane mirrors these things, so x is their longest horizontal extent; "
+            f"the front {DOUBTFUL}: no plane mirrors these things, so x is their longest horizontal extent; "
             "choose with uop3d orient"
         )
     if not sure and fold % 2:
-        return "which end of x is the front could not be told: both reach equally far; choose with uop3d orient"
+        return f"which end of x is the front {DOUBTFUL}: both reach equally far; choose with uop3d orient"
     return ""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from uop3d_core.alignment.axes import find_axes
+from uop3d_core.alignment.axes import find_axes, is_doubt
 from uop3d_core.alignment.joint import reorient
 from uop3d_core.config import TemplateSettings
 from uop3d_core.geometry import Array
@@ -48,13 +48,29 @@ def fuse_template(
     upright = reorient(alignment, Sim3(1.0, axes.obj_R_common, np.zeros(3)))
     turned = {n: surfaces[n].mesh.transformed(upright.captures[n].obj_T_world) for n in accepted}
     fused = _fuse(turned[alignment.reference], list(turned.values()), settings)
-    low, high = fused.vertices.min(0), fused.vertices.max(0)
-    unit = 1 / float(np.linalg.norm(high - low))
-    centred = Sim3(unit, np.eye(3), -unit * (low + high) / 2)
-    turns = Symmetry(axes.obj_R_common @ symmetry.axis, symmetry.fold) if symmetry.fold != 1 else symmetry
-    placed = reorient(upright, centred)
+    template = Template(alignment.category, fused, _turned(symmetry, axes.obj_R_common))
+    template, placed = oriented(template, upright, np.eye(3))
     warnings = (*placed.warnings, axes.doubt) if axes.doubt else placed.warnings
-    return Template(alignment.category, fused.transformed(centred), turns), replace(placed, warnings=warnings)
+    return template, replace(placed, warnings=warnings)
+
+
+def oriented(template: Template, alignment: Alignment, new_R_obj: Array) -> tuple[Template, Alignment]:
+    """Both with other axes, and with origin and unit as the template's bounding box along these gives them.
+
+    Doubts about the axes are over then.
+    """
+    turned = template.mesh.transformed(Sim3(1.0, new_R_obj, np.zeros(3)))
+    low, high = turned.vertices.min(0), turned.vertices.max(0)
+    unit = 1 / float(np.linalg.norm(high - low))
+    new_T_obj = Sim3(unit, new_R_obj, -unit * (low + high) / 2)
+    warnings = tuple(text for text in alignment.warnings if not is_doubt(text))
+    placed = replace(reorient(alignment, new_T_obj), warnings=warnings)
+    symmetry = _turned(template.symmetry, new_R_obj)
+    return Template(template.category, template.mesh.transformed(new_T_obj), symmetry), placed
+
+
+def _turned(symmetry: Symmetry, new_R_old: Array) -> Symmetry:
+    return symmetry if symmetry.fold == 1 else Symmetry(new_R_old @ symmetry.axis, symmetry.fold)
 
 
 def _fuse(reference: Mesh, meshes: Sequence[Mesh], settings: TemplateSettings) -> Mesh:

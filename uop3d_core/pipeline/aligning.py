@@ -19,9 +19,13 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from uop3d_core.alignment.axes import turn_between
+from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
 from uop3d_core.alignment.joint import joint_alignment, place_captures
-from uop3d_core.alignment.template import fuse_template
+from uop3d_core.alignment.pairwise import prepare
+from uop3d_core.alignment.symmetry import detect_symmetry
+from uop3d_core.alignment.template import fuse_template, oriented
 from uop3d_core.atomic import DRAFT
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.capture.folder import list_captures
@@ -56,10 +60,10 @@ from uop3d_core.runs import (
     pair_generator,
 )
 from uop3d_core.surface import FeatureBasis, fit_basis
-from uop3d_core.types import Alignment, Mesh, PairAlignment, Surface
+from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Template
 
 DEFAULT_BACKBONE = "dinov2-small"
-RECIPE = ("surface", "pair", "graph", "joint", "template")
+RECIPE = ("surface", "pair", "graph", "joint", "symmetry", "template")
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +215,8 @@ class _Aligner:
             record = self._align_all(meshes, mark, len(folders))
         elif new:
             record = self._add(new, meshes, record)
-        self._draw(meshes, record)
+        with self._timed("pictures"):
+            self._draw(meshes, record)
         failed = {name: reason for name, reason in record.failed.items() if name in folders} | self.crew.failed
         return AlignResult(self.run, record.alignment, failed, self.seconds, tuple(self.notes))
 
@@ -255,11 +260,44 @@ class _Aligner:
         with self._timed("alignment"):
             pairs = [pair for pair in pairs if pair.a in joined and pair.b in joined]
             units = {name: unit_frame(meshes[name]) for name in names if name in joined}
-            rough = joint_alignment(self.category, pairs, units, self.settings.joint)
-            template, alignment = fuse_template(rough, surfaces, self.settings.template)
+            template, alignment = self._one_frame(pairs, units, surfaces)
+            template, alignment, by_hand = self._axes_kept(template, alignment)
         self.notes.append(f"aligned {len(units)} captures together")
-        record = AlignmentRecord(alignment, self.crew.failed, mark, inputs=inputs, founders=tuple(inputs))
+        record = AlignmentRecord(
+            alignment, self.crew.failed, mark, inputs=inputs, founders=tuple(inputs), axes_by_hand=by_hand
+        )
         return self.run.write_alignment(record, template)
+
+    def _one_frame(
+        self, pairs: Sequence[PairAlignment], units: Mapping[str, Sim3], surfaces: Mapping[str, Surface]
+    ) -> tuple[Template, Alignment]:
+        """All captures in obj and the template; once more where they turn out to be symmetric, modulo that."""
+        settings = self.settings
+        ups = {name: surfaces[name].up for name in units}
+        rough = joint_alignment(self.category, pairs, units, settings.joint, ups=ups)
+        template, alignment = fuse_template(rough, surfaces, settings.template)
+        accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
+        some = {name: prepare(surfaces[name], settings.pair) for name in evenly(accepted, settings.symmetry.captures)}
+        symmetry = detect_symmetry(some, alignment, settings.symmetry).symmetry
+        if symmetry.fold != 1:
+            again = joint_alignment(
+                self.category, pairs, units, settings.joint, ups=ups, symmetry=symmetry, initial=alignment
+            )
+            template, alignment = fuse_template(again, surfaces, settings.template, symmetry)
+        return template, alignment
+
+    def _axes_kept(self, template: Template, alignment: Alignment) -> tuple[Template, Alignment, bool]:
+        """With the axes that a person chose before, and whether there are any."""
+        try:
+            old = self.run.read_alignment()
+        except (OSError, ValueError):
+            return template, alignment, False
+        turn = turn_between(alignment, old.alignment) if old.axes_by_hand else None
+        if turn is None:
+            if old.axes_by_hand:
+                self.notes.append("the axes chosen by hand are lost: no capture is left of those they were chosen for")
+            return template, alignment, False
+        return *oriented(template, alignment, turn), True
 
     def _add(self, new: Sequence[str], meshes: Mapping[str, Mesh], record: AlignmentRecord) -> AlignmentRecord:
         """New captures beside the accepted ones: obj, template and the entries of all old captures stay as they are."""
@@ -280,7 +318,7 @@ class _Aligner:
             units = {name: unit_frame(meshes[name]) for name in [*old, *placed]}
             alignment = record.alignment
             if placed:
-                alignment = place_captures(alignment, pairs, units, self.settings.joint)
+                alignment = place_captures(alignment, pairs, units, self.settings.joint, symmetry=record.symmetry)
         self.notes.append(
             f"added {len(placed)} capture{'s' * (len(placed) != 1)} to {len(old)} aligned ones, by {len(chosen)} pairs"
         )
@@ -294,9 +332,11 @@ class _Aligner:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        start = time.monotonic()
+        """Note the time of a stage, without that of stages inside it."""
+        start, before = time.monotonic(), sum(self.seconds.values())
         yield
-        self.seconds[stage] = round(time.monotonic() - start, 2)
+        inner = sum(self.seconds.values()) - before
+        self.seconds[stage] = round(time.monotonic() - start - inner, 2)
 
     def _meshes(self, folders: Mapping[str, Path]) -> dict[str, Mesh]:
         """Meshes of all captures, in their order; fills the crew."""
@@ -360,10 +400,11 @@ class _Aligner:
         """The surfaces with their distance fields, on disk in the run for as long as the pairs take."""
         self.progress("fields", 0, len(surfaces))
         with Parcel(self.run.folder, DRAFT) as parcel:
-            made = self.executor.map(partial(prepared_surface, self.settings.pair), {}, surfaces)
-            for done, (name, surface) in enumerate(made, start=1):
-                parcel.add(name, surface)
-                self.progress("fields", done, len(surfaces))
+            with self._timed("fields"):
+                made = self.executor.map(partial(prepared_surface, self.settings.pair), {}, surfaces)
+                for done, (name, surface) in enumerate(made, start=1):
+                    parcel.add(name, surface)
+                    self.progress("fields", done, len(surfaces))
             yield parcel
 
     def _draw(self, meshes: Mapping[str, Mesh], record: AlignmentRecord) -> None:
