@@ -411,6 +411,20 @@ def test_alignments_count_modulo_the_symmetry(fold):
             assert min(angle, 360 / fold - angle) < 12
 
 
+@pytest.mark.parametrize("symmetry", [None, Symmetry.none(), Symmetry(np.array([0.0, 0.0, 1.0]), 2)])
+def test_an_initial_alignment_gives_the_frame(symmetry):
+    """Also where captures are rejected on the way."""
+    truth, strangers, pairs = with_foreigners(10, 2, 3)
+    G = random_sim3(np.random.default_rng(5))
+    initial = Alignment("mug", "c5", {name: CaptureAlignment(G @ T, 1.0, True) for name, T in truth.items()})
+    found = joint_alignment("mug", pairs, unit_frames(truth), SETTINGS, symmetry=symmetry, initial=initial)
+    assert [name for name, entry in found.captures.items() if not entry.accepted] == strangers
+    for name in list(truth)[2:]:
+        T = found.captures[name].obj_T_world @ (G @ truth[name]).inverse()
+        turns = [np.eye(3), np.diag([-1.0, -1.0, 1.0])] if symmetry and symmetry.fold == 2 else [np.eye(3)]
+        assert np.rad2deg(min(rotation_error(T.R, turn) for turn in turns)) < 20
+
+
 def test_a_symmetry_needs_the_frame_of_its_axis():
     truth = captures(3, 0)
     pairs = [pair(truth, a, b) for a, b in combinations(truth, 2)]

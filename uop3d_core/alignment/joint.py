@@ -59,7 +59,7 @@ def joint_alignment(
         ValueError: a pair names an unknown capture, the pairs do not connect all captures, or `initial` is missing or
             lacks a capture.
     """
-    problem = _Problem(pairs, unit_T_world, settings, ups or {}, symmetry, initial)
+    problem = _Problem(pairs, unit_T_world, settings, ups or {}, _real(symmetry), initial)
     kept, reasons, state = problem.consensus()
     agreement = problem.agreement(kept, state)
     reference = kept[int(agreement.argmax())]
@@ -96,7 +96,7 @@ def place_captures(
     new = [name for name in unit_T_world if name not in alignment.captures]
     if not old:
         raise ValueError(f"none of the captures to place {', '.join(new)} by is accepted in the alignment")
-    problem = _Problem(pairs, unit_T_world, settings, {}, symmetry, alignment)
+    problem = _Problem(pairs, unit_T_world, settings, {}, _real(symmetry), alignment)
     reasons, kept = dict[str, str](), [*old, *new]
     while True:
         kept, stranded = problem.connected(kept, old)
@@ -139,7 +139,7 @@ class _Problem:
             for name in (pair.a, pair.b):
                 if name not in self.unit_T_world:
                     raise ValueError(f"pair ({pair.a}, {pair.b}) names capture {name!r}, which is not to be aligned")
-        if self.symmetry is not None and self.symmetry.fold != 1 and self.initial is None:
+        if self.symmetry is not None and self.initial is None:
             raise ValueError("a symmetry needs the alignment that its axis belongs to: give `initial` too")
 
     # ---- solving ------------------------------------------------------------------------------------------------
@@ -159,7 +159,8 @@ class _Problem:
                 index = np.array([before.index(name) for name in kept])
                 state, fresh = self.solve(kept, start=_take(state.nodes, index)), False
             elif not fresh:
-                state, fresh = self.solve(kept, start=state.nodes, starts=self.settings.starts), True
+                starts = self.settings.starts if self.initial is None else 0  # others would be in another frame
+                state, fresh = self.solve(kept, start=state.nodes, starts=starts), True
             elif not pardoned and reasons:
                 pardoned = True
                 placed = self.place_rejected(reasons, kept, state)
@@ -183,7 +184,7 @@ class _Problem:
             len(names),
             self.edges(names),
             self.tolerances,
-            starts=starts if start is not None else s.starts,
+            starts=s.starts if start is None else starts,
             rounds=s.rounds,
             initial=start,
             fixed=np.array([name in fixed for name in names]),
@@ -335,6 +336,11 @@ def _mode_cost(scores: Array, settings: JointSettings) -> Array:
     """
     likelihood = np.exp((scores - scores.max()) / settings.mode_scale)
     return np.minimum(np.log(likelihood / likelihood.sum()) / np.log(settings.unlisted), 1)
+
+
+def _real(symmetry: Symmetry | None) -> Symmetry | None:
+    """None instead of a symmetry that holds the identity alone."""
+    return None if symmetry is None or symmetry.fold == 1 else symmetry
 
 
 _Transforms = tuple[Array, Array, Array]
