@@ -2,7 +2,8 @@
 
 In: a category folder of captures with labels.json. Out: accuracy against the labels, seconds per pair, peak memory.
 The published method gets the backbone's features as they are and, in a second line, ours (whitened principal
-components); `uop3d joint` is what all pairs together say. The error of a pair (a, b) is the angle between the estimated
+components); `uop3d joint` is what all pairs together say, with the images' up and without. The error of a pair (a, b)
+is the angle between the estimated
 and the true rotation of a_T_b; `up` is the angle between the true up of a and that of b brought over, which says more
 where azimuth cannot be seen. Times of ours contain a pair's share of what is done once per capture or category.
 
@@ -39,7 +40,8 @@ from uop3d_core.geometry import Array
 from uop3d_core.surface import FeatureBasis, build_surface, coarse_mesh, fit_basis
 from uop3d_core.types import Capture, Mesh, PairAlignment, Sim3, Surface
 
-PUBLISHED, PUBLISHED_OURS, OURS, JOINT = "published", "published, our features", "uop3d pair", "uop3d joint"
+PUBLISHED, PUBLISHED_OURS, OURS = "published", "published, our features", "uop3d pair"
+JOINT, JOINT_ALONE = "uop3d joint", "uop3d joint, up unknown"
 COLUMNS = ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")
 Pair = tuple[str, str]
 Aligner = Callable[[str, str, np.random.Generator], PairAlignment]
@@ -58,6 +60,9 @@ def main() -> None:
         for name, result in results.items():
             seeds[name].append(result)
         summaries = {name: result["summary"] for name, result in results.items()}
+        for name, result in results.items():
+            if result.get("rejected"):
+                print(f"{name}: rejected {', '.join(result['rejected'])}")
         print(f"seed {seed}, {torch.get_num_threads()} threads\n{table(summaries, PUBLISHED)}\n", flush=True)
     means = {name: _mean([result["summary"] for result in results]) for name, results in seeds.items()}
     pairs = len(ours) * (len(ours) - 1)
@@ -170,17 +175,22 @@ def compare(
         OURS: lambda a, b, rng: align_pair(prepared[a], prepared[b], args.pair, rng),
     }
     found, costs = _run(methods, list(itertools.permutations(raw, 2)), seed)
-    costs[OURS] = _with_share(costs[OURS], preparation)
     once = [pair for pair in found[OURS] if pair[0] < pair[1]]
-    units = {name: surface.unit_T_world for name, surface in prepared.items()}
-    joint, joining = measured(lambda: joint_alignment("", [found[OURS][pair] for pair in once], units, args.joint))
-    obj_T = {name: entry.obj_T_world for name, entry in joint.captures.items()}
+    costs[OURS] = _with_share(costs[OURS], preparation, len(once))
     results = {
         name: _result({pair: alignment.a_T_b[0] for pair, alignment in pairs.items()}, costs[name], labels)
         for name, pairs in found.items()
     }
-    together = {(a, b): obj_T[a].inverse() @ obj_T[b] for a, b in found[OURS] if a in obj_T and b in obj_T}
-    results[JOINT] = _result(together, _with_share({pair: costs[OURS][pair] for pair in once}, joining), labels)
+    units = {name: surface.unit_T_world for name, surface in prepared.items()}
+    pairs = [found[OURS][pair] for pair in once]
+    for name, ups in ((JOINT, {name: surface.up for name, surface in ours.items()}), (JOINT_ALONE, {})):
+        joint, joining = measured(partial(joint_alignment, "", pairs, units, args.joint, ups=ups))
+        obj_T = {name: entry.obj_T_world for name, entry in joint.captures.items()}
+        together = {(a, b): obj_T[a].inverse() @ obj_T[b] for a, b in found[OURS]}
+        shared = _with_share({pair: costs[OURS][pair] for pair in once}, joining, len(once))
+        results[name] = _result(together, shared, labels)
+        results[name]["rejected"] = [name for name, entry in joint.captures.items() if not entry.accepted]
+        results[name]["probability"] = {name: entry.probability for name, entry in joint.captures.items()}
     return results
 
 
@@ -197,10 +207,10 @@ def _run(
     return found, costs
 
 
-def _with_share(costs: dict[Pair, Cost], shared: Cost) -> dict[Pair, Cost]:
-    """Costs with an equal share of what was done once for all of them."""
+def _with_share(costs: dict[Pair, Cost], shared: Cost, count: int) -> dict[Pair, Cost]:
+    """Costs with one of `count` equal shares of what was done once for all of them."""
     return {
-        pair: Cost(cost.wall_s + shared.wall_s / len(costs), cost.cpu_s + shared.cpu_s / len(costs), cost.memory_mib)
+        pair: Cost(cost.wall_s + shared.wall_s / count, cost.cpu_s + shared.cpu_s / count, cost.memory_mib)
         for pair, cost in costs.items()
     }
 

@@ -31,17 +31,17 @@ class SurfaceSettings(Settings):
 class PairSettings(Settings):
     """Similarity between two captures."""
 
-    looks: int = Field(3, ge=1, le=64, description="typical looks that the views of a vertex are summed up by")
-    hypotheses: int = Field(1000, ge=10, le=100_000, description="sampled similarity hypotheses")
+    looks: int = Field(2, ge=1, le=64, description="typical looks that the views of a vertex are summed up by")
+    hypotheses: int = Field(700, ge=10, le=100_000, description="sampled similarity hypotheses")
     cycle_temperature: float = Field(0.1, gt=0, description="a match weighs exp(-cycle distance / this), in diameters")
     appearance_share: float = Field(0.2, ge=0, le=1, description="weight of appearance against geometry in the score")
     appearance_cutoff: float = Field(0.25, gt=0, description="matches farther apart cost no more, in diameters")
     scale_range: float = Field(1.5, gt=1, le=10, description="largest ratio of sizes once diameters are made equal")
-    candidates: int = Field(48, ge=1, le=500, description="distinct hypotheses that are refined")
+    candidates: int = Field(32, ge=1, le=500, description="distinct hypotheses that are refined")
     modes: int = Field(5, ge=1, le=50, description="distinct alignments kept per pair")
     mode_angle_deg: float = Field(20.0, gt=0, le=180, description="closer rotations count as the same mode")
-    iterations: int = Field(10, ge=0, le=500, description="refinement steps of the best")
-    field_resolution: int = Field(40, ge=16, le=128, description="lattice points of the signed distance fields")
+    iterations: int = Field(8, ge=0, le=500, description="refinement steps of the best")
+    field_resolution: int = Field(34, ge=16, le=128, description="lattice points of the signed distance fields")
 
 
 class GraphSettings(Settings):

@@ -18,7 +18,7 @@ from uop3d_core.geometry import Array
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Mesh
 
-NEAR = 0.12
+NEAR = 0.1
 """In diameters: how far from the surface signed distances are made with many samples."""
 FAR_SAMPLES = 1000
 

@@ -28,11 +28,11 @@ from uop3d_core.volume import signed_distance
 SAMPLE = 4
 MIN_SPREAD = 0.1
 ROBUST_DISTANCE = 0.03
-FIELD_MARGIN = 0.25
+FIELD_MARGIN = 0.15
 CLUSTERING_ROUNDS = 4
-SIFTED_ON, FIRST_REFINED_ON, REFINED_ON = 48, 160, 320
+SIFTED_ON, FIRST_REFINED_ON, REFINED_ON = 48, 112, 256
 """Points of each surface that hypotheses are judged on, from stage to stage."""
-FIRST_STEPS = 4
+FIRST_STEPS = 3
 REFINED = 8
 QUARTER_TURNS = 3
 
@@ -291,7 +291,7 @@ def turned(T: Similarities, vertices: Tensor) -> Similarities:
     centre = vertices.mean(0)
     axes = torch.linalg.eigh((vertices - centre).T @ (vertices - centre))[1]
     angles = torch.arange(1, QUARTER_TURNS + 1) * (torch.pi / 2)
-    turns = torch.linalg.matrix_exp(_skew(axes.T)[:, None] * angles[:, None, None]).flatten(0, 1)
+    turns = _rotation((axes.T[:, None] * angles[:, None]).flatten(0, 1))
     R = turns @ T.R[:, None]
     t = (turns @ (T.t - centre)[:, None, :, None])[..., 0] + centre
     return Similarities(T.s.repeat_interleave(len(turns)), R.flatten(0, 1), t.flatten(0, 1))
@@ -410,12 +410,18 @@ def _skew(v: Tensor) -> Tensor:
     return torch.stack([zeros, -z, y, z, zeros, -x, -y, x, zeros], -1).unflatten(-1, (3, 3))
 
 
+def _rotation(vectors: Tensor) -> Tensor:
+    """Rotations (H, 3, 3) by rotation vectors (H, 3), by Rodrigues' formula."""
+    angle = vectors.norm(dim=1)[:, None, None].clamp(min=1e-9)
+    K = _skew(vectors) / angle
+    return torch.eye(3) + angle.sin() * K + (1 - angle.cos()) * (K @ K)
+
+
 def _update(T: Similarities, delta: Tensor) -> Similarities:
     """Apply (H, 7) small changes on the left: rotation (limited to 0.3 rad), log-scale, translation."""
     w, u, v = delta[:, :3], delta[:, 3].clamp(-0.1, 0.1), delta[:, 4:]
     angle = w.norm(dim=1, keepdim=True)
-    w = w * (0.3 / angle.clamp(min=0.3))
-    dR = torch.linalg.matrix_exp(_skew(w))
+    dR = _rotation(w * (0.3 / angle.clamp(min=0.3)))
     ds = torch.exp(u)
     return Similarities(ds * T.s, dR @ T.R, ds[:, None] * (dR @ T.t[:, :, None])[..., 0] + v)
 
