@@ -340,8 +340,11 @@ def main() -> None:
     samples = Samples.of(every)
     p = _shipped(samples)
     plain = samples.plain
-    print(f"\nall graphs: AUROC {auroc(p[plain], samples.right[plain]):.3f}, ECE "
-          f"{calibration_error(p[plain], samples.right[plain]):.3f}")  # fmt: skip
+    print(
+        f"\nall graphs: {plain.sum()} sequences, {(~samples.right[plain]).sum()} wrong, "
+        f"AUROC {auroc(p[plain], samples.right[plain]):.3f}, "
+        f"ECE {calibration_error(p[plain], samples.right[plain]):.3f}"
+    )
     if args.fit:
         print("fit (relative, flip, bias):", fit(samples).round(2).tolist())
         p = left_out(samples)
