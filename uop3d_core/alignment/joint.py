@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -197,24 +198,33 @@ class _Problem:
         """Of the settings, in radians."""
         return Tolerances.of(self.settings)
 
-    def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
-        """Edges between some captures in their unit frames, but none between two strangers."""
-        index, apart = {name: i for i, name in enumerate(names)}, set(strangers)
-        pairs = [pair for pair in self.pairs if pair.a in index and pair.b in index and not {pair.a, pair.b} <= apart]
-        E, M = len(pairs), max((len(pair.a_T_b) for pair in pairs), default=1)
+    @cached_property
+    def every_edge(self) -> Edges:
+        """All pairs between unit frames; nodes in the order of `unit_T_world`."""
+        index = {name: i for i, name in enumerate(self.unit_T_world)}
+        E, M = len(self.pairs), max((len(pair.a_T_b) for pair in self.pairs), default=1)
         scale, R, t = np.ones((E, M)), np.tile(np.eye(3), (E, M, 1, 1)), np.zeros((E, M, 3))
         cost = np.full((E, M), np.inf)
-        for e, pair in enumerate(pairs):
+        for e, pair in enumerate(self.pairs):
             k = len(pair.a_T_b)
-            scale[e, :k] = [T.scale for T in pair.a_T_b]
-            R[e, :k], t[e, :k] = np.stack([T.R for T in pair.a_T_b]), np.stack([T.t for T in pair.a_T_b])
+            scale[e, :k], R[e, :k], t[e, :k] = _stack(pair.a_T_b)
             cost[e, :k] = _mode_cost(pair.scores, self.settings)
-        to = np.array([index[pair.a] for pair in pairs], dtype=np.int64)
-        of = np.array([index[pair.b] for pair in pairs], dtype=np.int64)
-        world = _stack(self.unit_T_world[name] for name in names)
+        to = np.array([index[pair.a] for pair in self.pairs], dtype=np.int64)
+        of = np.array([index[pair.b] for pair in self.pairs], dtype=np.int64)
+        world = _stack(self.unit_T_world.values())
         scale, R, t = _compose(_at(world, to), (scale, R, t))
         scale, R, t = _compose((scale, R, t), _inverse(_at(world, of)))
         return Edges(to, of, scale, R, t, cost, np.ones(E))
+
+    def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
+        """Edges between some captures, numbered in the order given, but none between two strangers."""
+        place = {name: i for i, name in enumerate(names)}
+        number = np.array([place.get(name, -1) for name in self.unit_T_world])
+        apart = np.isin(np.array(list(self.unit_T_world)), list(strangers))
+        every = self.every_edge
+        to, of = number[every.to], number[every.of]
+        keep = (to >= 0) & (of >= 0) & ~(apart[every.to] & apart[every.of])
+        return replace(every.take(keep), to=to[keep], of=of[keep])
 
     def known(self, names: Sequence[str], wanted: set[str] | None) -> Nodes:
         """obj_T_unit of captures as the initial alignment has them; the identity for those that are not wanted."""
