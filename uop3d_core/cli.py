@@ -422,17 +422,23 @@ def _show_model(path: Path, reused: bool, seconds: float) -> None:
 
 
 def _figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
-    """Rows of figures as `metrics.summary` makes them."""
+    """Rows of figures as `metrics.summary` makes them; those modulo a symmetry where there is one."""
     table = Table(title=escape(title), title_justify="left")
-    for column in ("", "n", "acc30 %", "acc15 %", "acc10 %", "median °", "up acc10 %", "up median °"):
+    columns = {
+        "acc30": "acc30 %", "acc15": "acc15 %", "acc10": "acc10 %", "median_deg": "median °",
+        "up_acc10": "up acc10 %", "up_median_deg": "up median °",
+        "sym_acc10": "sym acc10 %", "sym_median_deg": "sym median °",
+        "label_sym_acc10": "label sym acc10 %", "label_sym_median_deg": "label sym median °",
+    }  # fmt: skip
+    columns = {key: title for key, title in columns.items() if any(row and key in row for row in rows.values())}
+    for column in ("", "n", *columns.values()):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():
         if row is None:
             table.add_row(escape(name), "0")
             continue
         count = row.get("frames", row.get("pairs"))
-        figures = [row[key] for key in ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")]
-        table.add_row(escape(name), str(count), *(f"{figure:.1f}" for figure in figures))
+        table.add_row(escape(name), str(count), *(f"{row[key]:.1f}" for key in columns))
     return table
 
 

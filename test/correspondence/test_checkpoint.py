@@ -13,13 +13,13 @@ from scenes import sphere
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
 from uop3d_core.correspondence.model import CorrespondenceNet
-from uop3d_core.types import Template
+from uop3d_core.types import Symmetry, Template
 
 
 @pytest.fixture
 def model() -> Model:
     settings = TrainSettings(components=8, width=16, blocks=1, embedding=8)
-    template = Template("mug", sphere(0.5, 2))
+    template = Template("mug", sphere(0.5, 2), Symmetry([0, 0.6, 0.8], 3))
     net = CorrespondenceNet(12, len(template.mesh.vertices), **settings.network_arguments()).eval()
     about = {"backbone": {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 12}, "captures": ["a"]}
     return Model("hog", template, settings, net, about)
@@ -35,6 +35,7 @@ def test_round_trip(model: Model, file: Path) -> None:
     read = load_model(file)
     assert read.category == "mug" and read.settings == model.settings and read.metadata == model.metadata
     assert np.array_equal(read.template.mesh.vertices, model.template.mesh.vertices)
+    assert read.symmetry.fold == 3 and read.symmetry.axis.tolist() == [0, 0.6, 0.8]
     features = torch.randn(1, 12, 4, 4)
     assert torch.equal(read.network(features), model.network(features))
 
@@ -87,6 +88,8 @@ def test_metadata_that_is_no_object(file: Path) -> None:
         lambda about, tensors: about["metadata"].pop("backbone"),
         lambda about, tensors: tensors.update({"template.vertices": torch.full((162, 3), torch.nan)}),
         lambda about, tensors: about["settings"].update(cels=3),
+        lambda about, tensors: about["symmetry"].update(fold=-1),
+        lambda about, tensors: about["symmetry"].pop("axis"),
     ],
 )
 def test_content_that_does_not_fit(file: Path, change) -> None:

@@ -14,11 +14,15 @@ from uop3d_core.evaluation.metrics import (
     pair_error_deg,
     pair_up_error_deg,
     summary,
+    symmetric_error_deg,
+    symmetric_pair_error_deg,
     up_error_deg,
 )
 from uop3d_core.evaluation.pose import evaluate_pose, fit_frame_link, jittered, unseen_captures
 from uop3d_core.geometry import random_rotations, rigid_through_similarity
-from uop3d_core.types import Alignment, CaptureAlignment, PoseEstimate, Sim3
+from uop3d_core.types import Alignment, CaptureAlignment, PoseEstimate, Sim3, Symmetry
+
+X, Z = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
 
 
 def about(axis, degrees):
@@ -64,10 +68,52 @@ def test_mean_rotation(rotations):
     np.testing.assert_allclose(mean_rotation([R @ about("y", 8), R @ about("y", -8)]), R, atol=1e-12)
 
 
+@pytest.mark.parametrize(("turn", "rest"), [(0, 0), (90, 0), (180, 0), (-90, 0), (45, 45), (100, 10), (-50, 40)])
+def test_error_modulo_a_quarter_turn(rotations, turn, rest):
+    for R in rotations:
+        assert symmetric_error_deg(R @ about("z", turn), R, Symmetry(Z, 4)) == pytest.approx(rest, abs=1e-5)
+
+
+def test_error_modulo_any_turn(rotations):
+    """Only what tilts the axis counts."""
+    R = rotations[0]
+    for turn in (0, 33, 180, -100):
+        assert symmetric_error_deg(R @ about("z", turn), R, Symmetry(Z, 0)) == pytest.approx(0, abs=1e-5)
+        tilted = R @ about("x", 20) @ about("z", turn)
+        assert symmetric_error_deg(tilted, R, Symmetry(Z, 0)) == pytest.approx(20)
+        assert symmetric_error_deg(tilted, R, Symmetry(-Z, 0)) == pytest.approx(20)
+    assert symmetric_error_deg(R @ about("z", 50), R, Symmetry(X, 0)) == pytest.approx(50)
+
+
+def test_without_a_symmetry_the_error_is_the_plain_one(rotations):
+    for R in rotations[1:]:
+        assert symmetric_error_deg(R, rotations[0], Symmetry.none()) == pytest.approx(float(error_deg(R, rotations[0])))
+
+
+def test_pair_error_modulo_turns_in_obj(rotations):
+    """The axis is one of obj, which is another frame than label; errors of a fixed size remain."""
+    label_a, label_b, G, _ = rotations[:4]
+    for turn in (0, 120, 240):
+        obj_a, obj_b = G @ label_a, about("x", turn) @ about("y", 7) @ G @ label_b
+        error = symmetric_pair_error_deg(obj_a, obj_b, label_a, label_b, Symmetry(X, 3))
+        assert error == pytest.approx(7, abs=1e-5)
+    assert pair_error_deg(obj_a, obj_b, label_a, label_b) > 100
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+def test_mean_modulo_turns(rotations, fold):
+    R, symmetry = rotations[0], Symmetry(Z, fold)
+    given = [R @ about("x", tilt) @ about("z", turn) for tilt, turn in ((8, 120), (-8, 0), (0, 240))]
+    assert symmetric_error_deg(mean_rotation(given, symmetry), R, symmetry) < 0.1
+
+
 def test_summary():
     figures = summary([5, 12, 20, 40], [1, 2, 3, 100])
     assert [figures[key] for key in ("acc30", "acc15", "acc10", "median_deg")] == [75, 50, 25, 16]
     assert [figures[key] for key in ("up_acc30", "up_acc15", "up_acc10", "up_median_deg")] == [75, 75, 75, 2.5]
+    assert not any(key.startswith("sym") for key in figures)
+    with_sym = summary([5, 100], [1, 2], sym=[5, 12])
+    assert [with_sym[key] for key in ("acc15", "sym_acc15", "sym_acc10", "sym_median_deg")] == [50, 100, 50, 8.5]
     with pytest.raises(ValueError, match="nothing"):
         summary([], [])
 
@@ -103,6 +149,20 @@ def test_one_wrong_capture(labels, rotations):
     json.dumps(report, allow_nan=False)
 
 
+def test_figures_modulo_a_symmetry_stand_beside_the_plain_ones(labels, rotations):
+    """Two of four are half a turn off; the symmetry's axis is that of obj and of label, which differ by G."""
+    G = rotations[5]
+    alignment = aligned(labels, Sim3(1.0, G, np.zeros(3)), {"m1": 180, "m3": 180})
+    plain = evaluate_alignment(alignment, Labels("box", labels))["all"]
+    report = evaluate_alignment(alignment, Labels("box", labels, symmetry_group=Symmetry(Z, 2)), Symmetry(G @ Z, 2))
+    both = report["all"]
+    assert {key: both[key] for key in plain} == plain and plain["acc10"] < 40
+    assert both["sym_acc10"] == both["label_sym_acc10"] == 100
+    assert report["detected_symmetry"]["fold"] == 2
+    wrong_axis = evaluate_alignment(alignment, Labels("box", labels), Symmetry(G @ X, 2))["all"]
+    assert wrong_axis["sym_acc10"] < 40 and "label_sym_acc10" not in wrong_axis
+
+
 def test_too_few_labels(labels):
     alignment = aligned(labels, Sim3.identity())
     with pytest.raises(ValueError, match="1 of the 4 captures"):
@@ -115,6 +175,12 @@ def test_read_labels(tmp_path, labels):
     path.write_text(json.dumps(content))
     again = read_labels(path)
     np.testing.assert_allclose(again.label_T_world["m0"].matrix, labels["m0"].matrix)
+    assert again.symmetry_group.fold == 1
+    path.write_text(json.dumps({**content, "symmetry_group": {"axis": [0, 0, 1], "fold": 0}}))
+    assert read_labels(path).symmetry_group.fold == 0
+    path.write_text(json.dumps({**content, "symmetry_group": {"axis": [0, 0, 2], "fold": 0}}))
+    with pytest.raises(ValueError, match="labels.json: symmetry_group"):
+        read_labels(path)
     for broken in ({}, {"instances": {}}, {"instances": {"a": {}}}, {"instances": {"a": {"canonical_T_world": 3}}}, []):
         path.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match="labels.json"):
@@ -160,6 +226,22 @@ def test_wrong_by_a_known_angle(mug, labels):
     report, _ = evaluate_pose(oracle(mug, about("z", 20)), [mug.capture], every, link)
     assert report["overall"]["median_deg"] == pytest.approx(20, abs=1e-3)
     assert report["overall"]["up_median_deg"] == pytest.approx(0, abs=1e-3)
+
+
+def test_pose_figures_modulo_a_symmetry(mug, labels, rotations):
+    """Of a bottle: training captures lie anyhow about its axis, and so does the estimate."""
+    G = rotations[5]
+    every = Labels("mug", {**labels, "unseen": mug.canonical_T_world}, symmetry_group=Symmetry(Z, 0))
+    alignment = aligned(labels, Sim3(1.0, G, np.zeros(3)), {"m1": 70, "m2": 160, "m3": -130})
+    link = fit_frame_link(alignment, every, list(labels), Symmetry(G @ Z, 0))
+    report, results = evaluate_pose(oracle(mug, G @ about("z", 100) @ about("x", 5)), [mug.capture], every, link)
+    assert report["overall"]["sym_median_deg"] == pytest.approx(5, abs=1e-2)
+    assert report["overall"]["label_sym_median_deg"] == pytest.approx(5, abs=1e-2)
+    assert report["overall"]["median_deg"] > 10
+    assert report["frames"][0]["sym_error_deg"] == pytest.approx(5, abs=1e-2)
+    lost, _ = evaluate_pose(oracle(mug, np.eye(3), found=False), [mug.capture], every, link)
+    assert lost["overall"]["sym_median_deg"] == 180
+    json.dumps(report, allow_nan=False)
 
 
 def test_not_found_counts_as_180(mug, labels):

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
 from uop3d_core.atomic import write_tensors
 from uop3d_core.config import TrainSettings, parse_settings
 from uop3d_core.correspondence.model import CorrespondenceNet
-from uop3d_core.types import Mesh, Template
+from uop3d_core.types import Mesh, Symmetry, Template
 
 FORMAT = 1
 METADATA_KEY = "uop3d"
@@ -28,7 +29,7 @@ class Model:
 
     Attributes:
         backbone_spec: NAME or NAME:WEIGHTS, as it was given in training.
-        template: shape in obj; `template.category` names the category.
+        template: shape in obj with its symmetry; `template.category` names the category.
         settings: of the training.
         network: the trained head, in evaluation mode.
         metadata: JSON object: backbone (fingerprint, licence, channels), training provenance, version.
@@ -45,6 +46,11 @@ class Model:
         """Name of the category."""
         return self.template.category
 
+    @property
+    def symmetry(self) -> Symmetry:
+        """Rotations in obj that change nothing."""
+        return self.template.symmetry
+
 
 def save_model(path: Path, model: Model) -> None:
     """Write the model file; an old one stays in place until the new one is complete."""
@@ -55,6 +61,7 @@ def save_model(path: Path, model: Model) -> None:
         "format": FORMAT,
         "category": model.category,
         "backbone": model.backbone_spec,
+        "symmetry": {"axis": model.template.symmetry.axis.tolist(), "fold": model.template.symmetry.fold},
         "settings": model.settings.model_dump(),
         "metadata": model.metadata,
     }
@@ -90,9 +97,10 @@ def load_model(path: Path) -> Model:
         )
     try:
         settings = parse_settings(TrainSettings, about["settings"], str(path))
-        template = Template(
-            about["category"], Mesh(tensors["template.vertices"].numpy(), tensors["template.faces"].numpy())
-        )
+        mesh = Mesh(tensors["template.vertices"].numpy(), tensors["template.faces"].numpy())
+        turns = about.get("symmetry", {"axis": [0, 0, 1], "fold": 1})
+        symmetry = Symmetry(np.array(turns["axis"], dtype=np.float64), int(turns["fold"]))
+        template = Template(about["category"], mesh, symmetry)
         channels = int(about["metadata"]["backbone"]["channels"])
         network = CorrespondenceNet(channels, len(template.mesh.vertices), **settings.network_arguments())
         network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})

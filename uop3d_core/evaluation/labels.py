@@ -1,7 +1,8 @@
 """Labels of a category: where each capture's object really lies.
 
 In: a JSON file, ``{"category", "instances": {capture: {"canonical_T_world": 4x4 similarity}}, "symmetry",
-"inner_split": {"train": [...], "test": [...]}}``; all but "instances" is optional, and other keys are ignored.
+"symmetry_group": {"axis": [x, y, z], "fold": n}, "inner_split": {"train": [...], "test": [...]}}``; all but "instances"
+is optional, and other keys are ignored.
 Out: Labels. The frame ``label`` is the canonical frame of the labels: x front, y left, z up.
 """
 
@@ -9,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from uop3d_core.runs import read_json_object
-from uop3d_core.types import Sim3
+from uop3d_core.types import Sim3, Symmetry
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +27,14 @@ class Labels:
         label_T_world: by capture, from its world to the label frame.
         symmetry: remark on symmetries, for the reader.
         inner_split: "train" and "test" to names of captures; may be empty.
+        symmetry_group: what the labels leave open, its axis in the label frame; fold 1 where nothing.
     """
 
     category: str
     label_T_world: dict[str, Sim3]
     symmetry: str = ""
     inner_split: dict[str, list[str]] = field(default_factory=dict)
+    symmetry_group: Symmetry = field(default_factory=Symmetry.none)
 
 
 def read_labels(path: Path) -> Labels:
@@ -52,4 +56,15 @@ def read_labels(path: Path) -> Labels:
             raise ValueError(f"{path}: instance {name}: canonical_T_world is no 4x4 similarity ({error!r})") from error
     split = content.get("inner_split", {})
     split = {key: list(names) for key, names in split.items()} if isinstance(split, dict) else {}
-    return Labels(str(content.get("category", "")), label_T_world, str(content.get("symmetry", "")), split)
+    symmetry = str(content.get("symmetry", ""))
+    group = _parse_group(content.get("symmetry_group"), path)
+    return Labels(str(content.get("category", "")), label_T_world, symmetry, split, group)
+
+
+def _parse_group(value: Any, path: Path) -> Symmetry:
+    if value is None:
+        return Symmetry.none()
+    try:
+        return Symmetry(np.array(value["axis"], dtype=np.float64), int(value["fold"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: symmetry_group must have an axis (unit vector) and a fold ({error})") from error

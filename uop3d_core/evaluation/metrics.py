@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from uop3d_core.geometry import Array, closest_rotation, rotation_error
+from uop3d_core.geometry import Array, closest_rotation, rotation_angle, rotation_error
+from uop3d_core.types import Symmetry
 
 THRESHOLDS_DEG = (30, 15, 10)
 Z = np.array([0.0, 0.0, 1.0])
@@ -41,13 +43,50 @@ def pair_up_error_deg(obj_R_a: Array, obj_R_b: Array, label_R_a: Array, label_R_
     return float(vector_angle_deg(obj_R_a.T @ obj_R_b @ label_R_b.T @ Z, label_R_a.T @ Z))
 
 
-def mean_rotation(rotations: Sequence[Array]) -> Array:
-    """Chordal mean (3, 3): the rotation with the least sum of squared Frobenius distances."""
+def nearest_turn(a_R_obj: Array, symmetry: Symmetry) -> Array:
+    """The turn g (3, 3) of the symmetry in obj for which a_R_obj @ g is the smallest rotation."""
+    if symmetry.fold == 0:
+        x, y, z, w = Rotation.from_matrix(a_R_obj).as_quat()
+        twist = 2 * np.arctan2(np.array([x, y, z]) @ symmetry.axis, w)
+        return Rotation.from_rotvec(-twist * symmetry.axis).as_matrix()
+    angles = 2 * np.pi * np.arange(symmetry.fold) / symmetry.fold
+    turns = Rotation.from_rotvec(angles[:, None] * symmetry.axis).as_matrix()
+    return turns[rotation_angle(a_R_obj @ turns).argmin()]
+
+
+def symmetric_error_deg(predicted: Array, true: Array, symmetry: Symmetry) -> float:
+    """Angle in degrees between (3, 3) rotations x_R_obj where turns of the symmetry, whose axis is in obj, are free."""
+    apart = true.T @ predicted
+    return float(np.rad2deg(rotation_angle(apart @ nearest_turn(apart, symmetry))))
+
+
+def symmetric_pair_error_deg(
+    obj_R_a: Array, obj_R_b: Array, label_R_a: Array, label_R_b: Array, symmetry: Symmetry
+) -> float:
+    """As `pair_error_deg` where turns of the symmetry in obj are free; in label with the two frames exchanged."""
+    b_R_a = label_R_b.T @ label_R_a
+    return symmetric_error_deg(obj_R_a.T, b_R_a.T @ obj_R_b.T, symmetry)
+
+
+def mean_rotation(rotations: Sequence[Array], symmetry: Symmetry | None = None) -> Array:
+    """Chordal mean (3, 3): the rotation with the least sum of squared Frobenius distances.
+
+    With a symmetry in the frame that the rotations map from, each of them counts as turned to the one that is nearest
+    to all others.
+    """
+    if symmetry is not None and symmetry.fold != 1:
+        apart = [[symmetric_error_deg(R, other, symmetry) for R in rotations] for other in rotations]
+        middle = rotations[int(np.sum(apart, axis=1).argmin())]
+        rotations = [R @ nearest_turn(middle.T @ R, symmetry) for R in rotations]
     return closest_rotation(np.sum(rotations, axis=0))
 
 
-def summary(errors_deg: Sequence[float], up_errors_deg: Sequence[float]) -> dict[str, float]:
-    """Shares of errors below 30, 15 and 10 degrees in per cent, and medians in degrees; "up_" for the z axis alone.
+def summary(
+    errors_deg: Sequence[float], up_errors_deg: Sequence[float], **others_deg: Sequence[float]
+) -> dict[str, float]:
+    """Shares of errors below 30, 15 and 10 degrees in per cent, and medians in degrees.
+
+    Figures of the z axis alone begin with "up_", those of other errors with their name and "_".
 
     Raises:
         ValueError: there are no errors.
@@ -55,8 +94,9 @@ def summary(errors_deg: Sequence[float], up_errors_deg: Sequence[float]) -> dict
     if len(errors_deg) == 0:
         raise ValueError("nothing to summarise: there are no errors")
     result: dict[str, float] = {}
-    for prefix, values in (("", np.asarray(errors_deg)), ("up_", np.asarray(up_errors_deg))):
+    for name, errors in {"": errors_deg, "up_": up_errors_deg, **{f"{n}_": e for n, e in others_deg.items()}}.items():
+        values = np.asarray(errors)
         for limit in THRESHOLDS_DEG:
-            result[f"{prefix}acc{limit}"] = round(float((values < limit).mean() * 100), 2)
-        result[f"{prefix}median_deg"] = round(float(np.median(values)), 3)
+            result[f"{name}acc{limit}"] = round(float((values < limit).mean() * 100), 2)
+        result[f"{name}median_deg"] = round(float(np.median(values)), 3)
     return result

@@ -5,6 +5,8 @@ trained on. Out: a JSON object.
 
 The learned frame ``obj`` and the frame ``label`` differ by an unknown rotation. It is fitted on training captures
 alone: the chordal mean of label_R_world @ world_R_obj. A prediction counts as cam_R_label = cam_R_obj @ obj_R_label.
+Where turns of a symmetry are free, the rotation is fitted once more modulo these, and figures modulo them stand beside
+the plain ones: "sym_" for the symmetry that was detected, "label_sym_" for that of the labels.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.evaluation.labels import Labels
-from uop3d_core.evaluation.metrics import error_deg, mean_rotation, summary, up_error_deg
+from uop3d_core.evaluation.metrics import error_deg, mean_rotation, summary, symmetric_error_deg, up_error_deg
 from uop3d_core.geometry import Array, project, rigid_through_similarity
 from uop3d_core.images import mask_box
 from uop3d_core.progress import Progress, silent
-from uop3d_core.types import Alignment, Capture, Detection, Frame, PoseEstimate, Sim3
+from uop3d_core.types import Alignment, Capture, Detection, Frame, PoseEstimate, Sim3, Symmetry
 
 Estimator = Callable[[Frame, Sequence[Detection]], list[PoseEstimate]]
 
@@ -33,11 +35,33 @@ class FrameLink:
         label_R_obj: (3, 3).
         captures: the training captures it was fitted on.
         residuals_deg: by capture, how far its own rotation is from the common one.
+        symmetry: that was detected, in obj.
+        label_symmetry: that of the labels, in label.
+        sym_label_R_obj, label_sym_label_R_obj: (3, 3), fitted modulo the one and the other.
     """
 
     label_R_obj: Array
     captures: tuple[str, ...]
     residuals_deg: dict[str, float]
+    symmetry: Symmetry
+    label_symmetry: Symmetry
+    sym_label_R_obj: Array
+    label_sym_label_R_obj: Array
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of the figures modulo the symmetries that there are."""
+        found = {"sym": self.symmetry, "label_sym": self.label_symmetry}
+        return tuple(name for name, symmetry in found.items() if symmetry.fold != 1)
+
+    def free_errors_deg(self, cam_R_obj: Array, cam_R_label: Array) -> dict[str, float]:
+        """Errors of an estimate modulo these symmetries, by the name of the figures."""
+        predicted = cam_R_obj @ self.label_sym_label_R_obj.T
+        errors = {
+            "sym": symmetric_error_deg(cam_R_obj, cam_R_label @ self.sym_label_R_obj, self.symmetry),
+            "label_sym": symmetric_error_deg(predicted, cam_R_label, self.label_symmetry),
+        }
+        return {name: errors[name] for name in self.free}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +72,7 @@ class FrameResult:
         capture, frame: names.
         estimate: what was estimated.
         error_deg, up_error_deg: 180 where no pose was found.
+        free_errors_deg: modulo symmetries, by the name of the figures.
         centre_error: distance of the projected centres of obj and label, in shares of the box's longer side, or None.
         depth_error: |predicted / true - 1| of the depth of the centre in object units, or None.
     """
@@ -57,12 +82,15 @@ class FrameResult:
     estimate: PoseEstimate
     error_deg: float
     up_error_deg: float
+    free_errors_deg: dict[str, float]
     centre_error: float | None
     depth_error: float | None
 
 
-def fit_frame_link(alignment: Alignment, labels: Labels, training: Sequence[str]) -> FrameLink:
-    """Fit label_R_obj on those training captures that are labelled.
+def fit_frame_link(
+    alignment: Alignment, labels: Labels, training: Sequence[str], symmetry: Symmetry | None = None
+) -> FrameLink:
+    """Fit label_R_obj on those training captures that are labelled; `symmetry` is the one that was detected, in obj.
 
     Raises:
         ValueError: there are none.
@@ -76,7 +104,9 @@ def fit_frame_link(alignment: Alignment, labels: Labels, training: Sequence[str]
     rotations = [labels.label_T_world[name].R @ alignment.captures[name].obj_T_world.R.T for name in names]
     label_R_obj = mean_rotation(rotations)
     residuals = {name: round(float(error_deg(R, label_R_obj)), 3) for name, R in zip(names, rotations, strict=True)}
-    return FrameLink(label_R_obj, tuple(names), residuals)
+    found, group = symmetry or Symmetry.none(), labels.symmetry_group
+    free = mean_rotation(rotations, found), mean_rotation([R.T for R in rotations], group).T
+    return FrameLink(label_R_obj, tuple(names), residuals, found, group, *free)
 
 
 def unseen_captures(names: Sequence[str], labels: Labels, training: Sequence[str], only: Sequence[str]) -> list[str]:
@@ -132,6 +162,7 @@ def evaluate_pose(
     report = {
         "category": category,
         "symmetry": labels.symmetry,
+        "detected_symmetry": {"axis": link.symmetry.axis.tolist(), "fold": link.symmetry.fold},
         "box_jitter": jitter,
         "overall": _summarise(results),
         "captures": {
@@ -167,7 +198,7 @@ def jittered(box: Array, share: float, rng: np.random.Generator) -> Array:
 
 def _compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: Sim3, link: FrameLink) -> FrameResult:
     if not estimate.found:
-        return FrameResult(capture, frame.name, estimate, 180.0, 180.0, None, None)
+        return FrameResult(capture, frame.name, estimate, 180.0, 180.0, dict.fromkeys(link.free, 180.0), None, None)
     assert frame.cam_T_world is not None, "a Capture has only frames with a camera"
     T = label_T_world
     cam_T_label = rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t)
@@ -181,6 +212,7 @@ def _compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: 
         estimate,
         float(error_deg(predicted, cam_T_label[:3, :3])),
         float(up_error_deg(predicted, cam_T_label[:3, :3])),
+        link.free_errors_deg(estimate.cam_T_obj[:3, :3], cam_T_label[:3, :3]),
         float(centre_error) if np.isfinite(centre_error) else None,
         abs(float(estimate.cam_T_obj[2, 3] / cam_T_label[2, 3]) - 1),
     )
@@ -189,7 +221,8 @@ def _compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: 
 def _summarise(results: Sequence[FrameResult]) -> dict[str, Any] | None:
     if not results:
         return None
-    figures = summary([r.error_deg for r in results], [r.up_error_deg for r in results])
+    free = {name: [r.free_errors_deg[name] for r in results] for name in results[0].free_errors_deg}
+    figures = summary([r.error_deg for r in results], [r.up_error_deg for r in results], **free)
     centre = [r.centre_error for r in results if r.centre_error is not None]
     depth = [r.depth_error for r in results if r.depth_error is not None]
     return {
@@ -209,4 +242,5 @@ def _row(result: FrameResult) -> dict[str, Any]:
         "score": result.estimate.score,
         "error_deg": round(result.error_deg, 3),
         "up_error_deg": round(result.up_error_deg, 3),
+        **{f"{name}_error_deg": round(error, 3) for name, error in result.free_errors_deg.items()},
     }

@@ -125,7 +125,7 @@ def evaluate_run(run_folder: Path, labels_file: Path) -> dict[str, Any]:
         FileNotFoundError, ValueError: run or labels cannot be read, or have too little in common.
     """
     record = Run(run_folder).read_alignment()
-    report = evaluate_alignment(record.alignment, read_labels(labels_file))
+    report = evaluate_alignment(record.alignment, read_labels(labels_file), record.symmetry)
     return {**report, "failed": record.failed}
 
 
@@ -186,7 +186,7 @@ def evaluate_model(
         )
     training = list(metadata["captures"])
     folders = {path.name: path for path in list_captures(captures_folder)}
-    link = fit_frame_link(record.alignment, labels, training)
+    link = fit_frame_link(record.alignment, labels, training, estimator.model.symmetry)
     names = unseen_captures(list(folders), labels, training, only)
     captures = [read_nerfstudio(folders[name]) for name in names]
     report, results = evaluate_pose(
