@@ -33,7 +33,7 @@ from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.inference import evaluate_run
 
 VIEWS, PIXELS, SEED = 12, 128, 7
-STAGES = ("meshes", "surfaces", "fields", "pairs", "alignment")
+STAGES = ("meshes", "surfaces", "fields", "pairs", "alignment", "pictures")
 PERIOD_S = 0.2
 SPARSE = {"graph": {"all_pairs": 2}}
 

@@ -140,6 +140,16 @@ def test_script_without_main_guard():
     assert result.stdout == "2\n"
 
 
+def test_modules_of_the_working_folder_do_not_disturb(tmp_path):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not this one')")
+    code = "import sys; sys.path.pop(0); import calls; from uop3d_core.executors.processes import ProcessExecutor\n"
+    code += "with ProcessExecutor(2, start_s=0) as pool: print(len(dict(pool.map(calls.who, {}, {'a': 0, 'b': 1}))))"
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(calls.__file__)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, cwd=tmp_path)
+    assert result.stdout == "2\n"
+
+
 def test_no_address():
     with pytest.raises(ValueError, match="this machine only"):
         processes.create(2, "10.0.0.1")

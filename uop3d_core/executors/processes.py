@@ -25,6 +25,12 @@ from uop3d_core.executors.threads import ONE_THREAD
 START_S = 4.0
 """About what starting workers costs, most of it for loading torch."""
 GRACE_S = 2.0
+PROGRAM = """
+import sys
+sys.path = [path for path in sys.path if path]  # the working folder may hold anything
+from uop3d_core.executors.worker import main
+main(int(sys.argv[1]))
+"""
 
 
 class _Worker:
@@ -34,14 +40,10 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uop3d_core.executors.worker", str(theirs.fileno())],
+                [sys.executable, "-c", PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={
-                    **os.environ,
-                    **ONE_THREAD,
-                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                },
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its workers
             )
         self.connection = Connection(ours.detach())

@@ -1,6 +1,6 @@
 """A worker process: calls the function it was sent for each item it is sent, until its socket is closed.
 
-In: messages on the socket whose file descriptor is the only argument. Out: answers on it, one for each item.
+In: messages on a socket, by its file descriptor. Out: answers on it, one for each item.
 
 It is started as a program of its own: nothing is inherited from threads of the parent, and the parent's main module is
 not run again.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection
@@ -59,7 +58,3 @@ def _failure(error: Exception) -> bytes:
     except Exception:
         answer = dumps((False, (RuntimeError(f"{type(error).__name__}: {error}"), trace)))
     return answer
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
