@@ -48,8 +48,8 @@ class GraphSettings(Settings):
     """Which pairs of captures are aligned."""
 
     all_pairs: int = Field(60, ge=2, le=10_000, description="all pairs up to so many captures, a sparse graph beyond")
-    neighbours: float = Field(1.5, ge=0, le=100, description="most similar captures per capture, times ln(captures)")
-    rings: int = Field(2, ge=1, le=20, description="random rings through all captures")
+    neighbours: float = Field(2.0, ge=0, le=100, description="most similar captures per capture, times ln(captures)")
+    rings: int = Field(4, ge=1, le=20, description="random rings through all captures")
     added_pairs: int = Field(16, ge=1, le=1000, description="pairs per capture that is added to an aligned category")
     growth: float = Field(1.0, ge=0, le=100, description="more new captures per accepted one: all are aligned afresh")
 

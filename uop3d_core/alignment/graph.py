@@ -22,7 +22,7 @@ from uop3d_core.types import Surface
 
 DIMENSIONS = 8
 RADII = (0.1, 0.3, 0.5, 0.7, 0.9)
-RING_TRIES = 200
+RING_ROUNDS = 200
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,21 @@ def _nearest(points: Array, settings: GraphSettings) -> set[tuple[int, int]]:
 def _rings(N: int, count: int, rng: np.random.Generator) -> tuple[set[tuple[int, int]], int]:
     """Edges of random closed rings through N points, and how many rings share no edge.
 
-    Cutting a set of points off cuts each ring at least twice.
+    Cutting a set of points off cuts each ring at least twice. Where a ring shares edges with earlier ones, points
+    trade places until it does not.
     """
     edges: set[tuple[int, int]] = set()
     disjoint = 0
     for _ in range(count):
-        for _ in range(RING_TRIES):
-            order = rng.permutation(N)
-            ring = {(min(i, j), max(i, j)) for i, j in zip(order.tolist(), np.roll(order, 1).tolist(), strict=True)}
-            if not ring & edges:
+        order = rng.permutation(N)
+        for _ in range(RING_ROUNDS):
+            ring = [(min(i, j), max(i, j)) for i, j in zip(order.tolist(), np.roll(order, 1).tolist(), strict=True)]
+            shared = [k for k, edge in enumerate(ring) if edge in edges]
+            if not shared:
                 disjoint += 1
                 break
-        edges |= ring
+            for k in shared:
+                other = rng.integers(N)
+                order[k], order[other] = order[other], order[k]
+        edges |= set(ring)
     return edges, disjoint
