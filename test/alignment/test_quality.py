@@ -106,6 +106,39 @@ def test_probability_tells_broken_nodes_in_graphs_of_any_kind(kind):
     assert p[right].mean() > 0.75 and p[broken & ~right].mean() < 0.4
 
 
+def test_probabilities_hold_for_simulated_captures():
+    """Graphs of many kinds and qualities: captures that tend to be flipped, wrong edges, noise, broken captures."""
+    rng = np.random.default_rng(0)
+    p, right = np.zeros(0), np.zeros(0, dtype=bool)
+    for _ in range(60):
+        N = int(rng.choice([5, 8, 12, 20, 40]))
+        sparse = N >= 12 and rng.random() < 0.3
+        g = graph(
+            N,
+            rings(N, 8, rng) if sparse else all_pairs(N),
+            rng,
+            noise_deg=rng.choice([3, 6, 10]),
+            wrong=rng.choice([0, 0.1, 0.2, 0.4, 0.6]),
+        )
+        to, of = g.edges.to, g.edges.of
+        hard, broken = (
+            2 * rng.random(N) * rng.choice([0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+            rng.random(N) < rng.choice([0, 0.2]),
+        )
+        flipped = rng.random(len(to)) < np.maximum(hard[to], hard[of])
+        flips = np.where(flipped[:, None, None], np.swapaxes(g.truth.R[to], 1, 2) @ HALF @ g.truth.R[to], np.eye(3))
+        noise, lost = random_rotations(len(to), rng)[:, None], (broken[to] | broken[of])[:, None, None, None]
+        edges = replace(g.edges, R=np.where(lost, noise, flips[:, None] @ g.edges.R))
+        R = solved(N, edges)
+        p = np.append(p, probability(evidence(N, edges, R, TOLERANCES)))
+        right = np.append(right, errors_deg(R, g.truth.R) < 30)
+    assert 0.5 < right.mean() < 0.9
+    bins = (p * 10).astype(int)
+    gaps = [abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
+    assert sum(gaps) < 0.1
+    assert (p[right][:, None] > p[~right][None]).mean() > 0.75
+
+
 def test_the_size_of_the_graph_does_not_matter():
     means = []
     for N in (12, 40):

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix, identity
-from scipy.sparse.linalg import eigsh
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from uop3d_core.alignment.synchronization import Synchronizer
 from uop3d_core.geometry import Array, closest_rotation
@@ -108,40 +108,43 @@ def _costs(problem: Synchronizer, R_to: Array, R_of: Array) -> Array:
 
 
 def _best_group(problem: Synchronizer, R: Array, turn: Array, smallest: int) -> Flip | None:
-    """The group whose turning costs least per edge that leads into it: a sweep over the two softest cuts."""
+    """The group whose turning costs least per edge that leads into it: a sweep over the softest cuts."""
     edges, N = problem.edges, problem.count
     R_to, R_of = R[edges.to], R[edges.of]
     here = _costs(problem, R_to, R_of)
     one, other = _costs(problem, turn @ R_to, R_of) - here, _costs(problem, R_to, turn @ R_of) - here
-    stiffness = edges.weight * (one + other) / 2
-    graph = coo_matrix((stiffness, (edges.to, edges.of)), shape=(N, N))
-    absolute = np.maximum(problem.total(np.abs(stiffness)), 1e-9)
-    scaling = 1 / np.sqrt(absolute)
-    normal = scaling[:, None] * (graph + graph.T).toarray() * scaling if N <= DENSE else None
-    if normal is not None:
-        vectors = np.linalg.eigh(normal)[1][:, -2:]
-    else:
-        sparse = coo_matrix((graph.data * scaling[graph.row] * scaling[graph.col], (graph.row, graph.col)), (N, N))
-        start = np.random.default_rng(0).normal(size=N)
-        vectors = eigsh(sparse + sparse.T + identity(N), k=2, which="LA", v0=start, tol=1e-4)[1]
     best: Flip | None = None
-    for vector in vectors.T:
-        order = np.argsort(vector * scaling, kind="stable")
+    for order in _soft_orders(problem, edges.weight * (one + other) / 2):
         rank = np.argsort(order)
         low, high = np.minimum(rank[edges.to], rank[edges.of]), np.maximum(rank[edges.to], rank[edges.of])
-        low_is_to = rank[edges.to] < rank[edges.of]
+        weight, squares = _crossing(low, high, edges.weight, N), _crossing(low, high, edges.weight**2, N)
         for first in (True, False):  # turn those before the cut, or those after it
-            change = np.where(low_is_to == first, one, other)
-            total = np.maximum(_crossing(low, high, edges.weight, N), 1e-9)
-            mean = _crossing(low, high, edges.weight * change, N) / total
-            margin = confirmed(mean, total, _crossing(low, high, edges.weight**2, N))
+            change = edges.weight * np.where((rank[edges.to] < rank[edges.of]) == first, one, other)
+            mean = _crossing(low, high, change, N) / np.maximum(weight, 1e-9)
             sizes = np.arange(1, N) if first else N - np.arange(1, N)
-            margin = np.where((sizes >= smallest) & (2 * sizes <= N), margin, np.inf)
-            cut = int(margin.argmin()) if len(margin) else 0
-            if len(margin) and np.isfinite(margin[cut]) and (best is None or margin[cut] < best.margin):
-                group = (rank <= cut) == first
-                best = Flip(turn, group, float(margin[cut]))
+            fits = (sizes >= smallest) & (2 * sizes <= N)
+            margin = np.where(fits, confirmed(mean, weight, squares), np.inf)
+            cut = int(margin.argmin())
+            if np.isfinite(margin[cut]) and (best is None or margin[cut] < best.margin):
+                best = Flip(turn, (rank <= cut) == first, float(margin[cut]))
     return best
+
+
+def _soft_orders(problem: Synchronizer, stiffness: Array) -> list[Array]:
+    """Orders (N,) of the nodes in which some cut is likely to be soft, by the last eigenvectors of the graph (E,)."""
+    edges, N = problem.edges, problem.count
+    scaling = 1 / np.sqrt(np.maximum(problem.total(np.abs(stiffness)), 1e-9))
+    values = stiffness * scaling[edges.to] * scaling[edges.of]
+    graph = coo_matrix((values, (edges.to, edges.of)), shape=(N, N))
+    if N <= DENSE:
+        vectors = np.linalg.eigh((graph + graph.T).toarray())[1][:, -2:]
+    else:
+        start = np.random.default_rng(0).normal(size=N)
+        try:
+            vectors = eigsh(graph + graph.T, k=2, which="LA", v0=start, tol=1e-3)[1]
+        except ArpackNoConvergence as error:
+            vectors = error.eigenvectors
+    return [np.argsort(vector * scaling, kind="stable") for vector in vectors.T]
 
 
 def _crossing(low: Array, high: Array, values: Array, count: int) -> Array:
