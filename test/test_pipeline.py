@@ -366,6 +366,13 @@ def test_many_new_captures_align_all_again(family, tmp_path):
     assert extended(family, run, 5).notes[0] == "3 new captures beside 2 accepted ones: all are aligned afresh"
 
 
+def test_many_new_captures_are_added_where_that_is_asked_for(family, tmp_path):
+    run = Run(tmp_path / "run")
+    extended(family, run, 2)
+    result = align(family, run.folder, backbone="hog", settings=settings(graph={"growth": 2, "added_pairs": 1}))
+    assert result.notes == ("added 3 captures to 2 aligned ones, by 3 pairs",)
+
+
 def test_addition_without_earlier_artefacts(family, three):
     """alignment.json is enough: what it was made from comes back the same."""
     before = load_file(three.surface("mug_01"))

@@ -53,6 +53,10 @@ class GraphSettings(Settings):
     added_pairs: int = Field(16, ge=1, le=1000, description="pairs per capture that is added to an aligned category")
     growth: float = Field(1.0, ge=0, le=100, description="more new captures per accepted one: all are aligned afresh")
 
+    def of_all(self) -> dict[str, Any]:
+        """The settings that matter when all captures are aligned together."""
+        return {name: getattr(self, name) for name in ("all_pairs", "neighbours", "rings")}
+
 
 class JointSettings(Settings):
     """One frame for all captures."""

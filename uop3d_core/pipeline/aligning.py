@@ -63,7 +63,7 @@ from uop3d_core.surface import FeatureBasis, fit_basis
 from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Template
 
 DEFAULT_BACKBONE = "dinov2-small"
-RECIPE = ("surface", "pair", "graph", "joint", "symmetry", "template")
+RECIPE = ("surface", "pair", "joint", "symmetry", "template")
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class _Aligner:
         self.crew.check_enough(len(folders))
         mark = fingerprint(
             stage="alignment", category=self.category, backbone=self.backbone.fingerprint, seed=SEED,
-            **{name: getattr(self.settings, name) for name in RECIPE},
+            graph=self.settings.graph.of_all(), **{name: getattr(self.settings, name) for name in RECIPE},
         )  # fmt: skip
         record = None if afresh else self._aligned(mark)
         new = [name for name in self.crew.marks if record is None or name not in record.inputs]
@@ -216,7 +216,7 @@ class _Aligner:
         elif new:
             record = self._add(new, meshes, record)
         with self._timed("pictures"):
-            self._draw(meshes, record)
+            draw_pictures(self.run, meshes, record)
         failed = {name: reason for name, reason in record.failed.items() if name in folders} | self.crew.failed
         return AlignResult(self.run, record.alignment, failed, self.seconds, tuple(self.notes))
 
@@ -407,14 +407,15 @@ class _Aligner:
                     self.progress("fields", done, len(surfaces))
             yield parcel
 
-    def _draw(self, meshes: Mapping[str, Mesh], record: AlignmentRecord) -> None:
-        """Pictures of the alignment and the template, unless they are newer than what they show."""
-        pictures = {"alignment.png": draw_alignment, "template.png": draw_template}
-        template = self.run.read_template(record)
-        for name, draw in pictures.items():
-            path = self.run.pictures / name
-            if not path.is_file() or path.stat().st_mtime_ns < self.run.alignment.stat().st_mtime_ns:
-                write_image(path, draw(record.alignment, meshes, template))
+
+def draw_pictures(run: Run, meshes: Mapping[str, Mesh], record: AlignmentRecord) -> None:
+    """Pictures of the alignment and the template, unless they are newer than what they show."""
+    pictures = {"alignment.png": draw_alignment, "template.png": draw_template}
+    template = run.read_template(record)
+    for name, draw in pictures.items():
+        path = run.pictures / name
+        if not path.is_file() or path.stat().st_mtime_ns < run.alignment.stat().st_mtime_ns:
+            write_image(path, draw(record.alignment, meshes, template))
 
 
 def _largest_component(names: Sequence[str], pairs: Sequence[PairAlignment]) -> set[str]:
