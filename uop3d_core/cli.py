@@ -177,6 +177,30 @@ def align(
 
 
 @app.command()
+def orient(
+    run: RunArgument,
+    front: Annotated[
+        str | None, typer.Option(metavar="+x|-x|+y|-y|DEGREES", help="present direction that becomes the front, +x")
+    ] = None,
+    up: Annotated[
+        str | None, typer.Option(metavar="+z|-z|+x|-x|+y|-y", help="present direction that becomes up, +z")
+    ] = None,
+) -> None:
+    """Choose front and up of an aligned run; without options, draw RUN/pictures/orient.png to choose from."""
+    from uop3d_core.pipeline.orienting import ORIENT_PICTURE, draw_choices
+    from uop3d_core.pipeline.orienting import orient as run_orient
+
+    if front is None and up is None:
+        picture = draw_choices(run).pictures / ORIENT_PICTURE
+        out.print(f"picture to choose from: {picture}", soft_wrap=True, highlight=False)
+        return
+    result = run_orient(run, front, up)
+    out.print(f"axes changed: {result.run.alignment}, {result.run.template}", soft_wrap=True, highlight=False)
+    if result.outdated:
+        out.print(f"the model was trained on the old axes; make a new one: uop3d train {run}", soft_wrap=True)
+
+
+@app.command()
 def train(run: RunArgument, changes: Set = None) -> None:
     """Train a model on the captures that an aligned run accepts: RUN/model.safetensors."""
     from uop3d_core.pipeline.training import train as run_train

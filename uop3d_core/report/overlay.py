@@ -91,6 +91,11 @@ def draw_axes(canvas: Array, camera: Camera, cam_T_obj: Array, line: float) -> A
     return canvas
 
 
+def draw_arrow(canvas: Array, start: Array, tip: Array, colour: tuple[int, ...], line: float) -> None:
+    """Draw an arrow of `line` pixels' width, in place."""
+    _arrow(canvas, start, tip, colour, line, line)
+
+
 SHIFT = 4
 """Fractional bits of coordinates given to OpenCV."""
 
