@@ -12,11 +12,11 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 8
 	@echo "The Python that makes .venv: make PYTHON=python3.12 setup. The exact pins want 3.11 or newer."
 
-setup: .venv/.done ## make .venv with uop3d and all it needs (first time: about 2.6 GB, 2 minutes)
+setup: .venv/.done ## make .venv with uop3d and all it needs (first time: about 2.9 GB, 2 minutes)
 
 .venv/.done: pyproject.toml setup.py package.xml constraints.txt $(RESNET_PROJECT)
 	@test -x $(PY) || $(PYTHON) -m venv .venv
-	@echo "Installing uop3d with torch and the rest into .venv: about 2.6 GB and 2 minutes the first time ..."
+	@echo "Installing uop3d with torch and the rest into .venv: about 2.9 GB and 2 minutes the first time ..."
 	@$(PIP) -e '.[dinov2,test,dev]'
 	@$(if $(RESNET_PROJECT),$(PIP) --no-deps -e $(RESNET))
 	@touch $@

@@ -85,6 +85,15 @@ def test_death_of_a_worker_names_the_item(pool):
     assert children() == []
 
 
+def test_worker_that_died_between_loops(pool):
+    dict(pool.map(calls.who, {}, NUMBERS))
+    victim = children()[0]
+    victim.kill()
+    while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert len(dict(pool.map(calls.who, {}, NUMBERS))) == 6 and len(children()) == 2
+
+
 def test_function_that_cannot_be_found(pool):
     with pytest.raises((AttributeError, pickle_error())):
         list(pool.map(lambda shared, item: item, {}, NUMBERS))

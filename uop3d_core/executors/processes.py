@@ -133,6 +133,7 @@ class ProcessExecutor:
             try:
                 parcel = shared if isinstance(shared, Parcel) else _filled(own, shared)
                 job, todo = dumps((function, parcel)), iter(names)
+                self._bury()
                 while len(self._crew) < min(self.workers, len(names)):
                     self._crew.append(_Worker())
                 for worker in self._crew:
@@ -148,6 +149,12 @@ class ProcessExecutor:
             except BaseException:  # Ctrl-C and a consumer that stops listening, too
                 self._dismiss()
                 raise
+
+    def _bury(self) -> None:
+        """Forget workers that died since the last loop."""
+        for worker in [worker for worker in self._crew if worker.process.poll() is not None]:
+            worker.end()
+            self._crew.remove(worker)
 
     def _dismiss(self) -> None:
         for worker in self._crew:
