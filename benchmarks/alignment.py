@@ -90,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--joint", type=_settings(JointSettings), default="{}", help="likewise, of our joint alignment")
     parser.add_argument("--refinement-steps", type=int, default=0, help="of the published method (0 or 20)")
+    parser.add_argument("--skip", nargs="+", default=[], choices=[PUBLISHED_OURS], help="a line to do without")
     parser.add_argument("--cache", type=Path, help="keep surfaces here; delete it when code of uop3d_core changed")
     return parser.parse_args()
 
@@ -174,6 +175,7 @@ def compare(
         PUBLISHED_OURS: lambda a, b, rng: published_align_pair(ours[a], ours[b], reference, rng),
         OURS: lambda a, b, rng: align_pair(prepared[a], prepared[b], args.pair, rng),
     }
+    methods = {name: method for name, method in methods.items() if name not in args.skip}
     found, costs = _run(methods, list(itertools.permutations(raw, 2)), seed)
     once = [pair for pair in found[OURS] if pair[0] < pair[1]]
     costs[OURS] = _with_share(costs[OURS], preparation, len(once))

@@ -45,7 +45,7 @@ def test_all_alignments_of_twins_are_right() -> None:
     surfaces = {surface.name: surface for surface in twins(rng, b_T_a)}
     labels = {"a": Sim3.identity(), "b": b_T_a.inverse()}
     pair = PairSettings(hypotheses=50, candidates=3, iterations=2, field_resolution=16)
-    args = argparse.Namespace(pair=pair, joint=JointSettings(), refinement_steps=0)
+    args = argparse.Namespace(pair=pair, joint=JointSettings(), refinement_steps=0, skip=[])
     results = alignment.compare(surfaces, surfaces, labels, args, seed=0)
     methods = ("PUBLISHED", "PUBLISHED_OURS", "OURS", "JOINT", "JOINT_ALONE")
     assert list(results) == [getattr(alignment, name) for name in methods]
