@@ -16,6 +16,7 @@ from uop3d_core.executors import processes
 from uop3d_core.pipeline import loops
 from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.inference import evaluate_run
+from uop3d_core.pipeline.orienting import orient
 from uop3d_core.runs import SURFACE, Run, load
 
 SETTINGS = {
@@ -383,6 +384,33 @@ def test_addition_without_earlier_artefacts(family, three):
     assert "added 1 capture" in extended(family, three, 4).notes[0]
     assert three.read_alignment().template_sha256 == old.template_sha256
     assert all((array == before[key]).all() for key, array in load_file(three.surface("mug_01")).items())
+
+
+def test_axes_chosen_by_hand_outlive_a_new_alignment(mugs, run):
+    """They are those of the captures, whatever axes the new alignment would have given."""
+    old = run.read_alignment()
+    orient(run.folder, "70", None)
+    chosen = run.read_alignment()
+    assert chosen.digest != old.digest
+    again(mugs, run)
+    assert run.read_alignment().digest == chosen.digest, "nothing to do"
+    again(mugs, run, joint={"rounds": 19})
+    new = run.read_alignment()
+    assert new.axes_by_hand and new.mark != chosen.mark
+    for name, entry in new.alignment.captures.items():
+        np.testing.assert_allclose(
+            entry.obj_T_world.R, chosen.alignment.captures[name].obj_T_world.R, atol=np.deg2rad(3)
+        )
+    assert run.read_template(new).mesh.diameter == pytest.approx(1, abs=1e-5)
+
+
+def test_axes_chosen_by_hand_for_other_captures_are_lost(family, tmp_path):
+    only = {"backbone": "hog", "settings": settings()}
+    align(family, tmp_path / "run", only=names(2), **only)
+    orient(tmp_path / "run", "-x", None)
+    result = align(family, tmp_path / "run", only=names(4)[2:], **only)
+    assert any("chosen by hand are lost" in note for note in result.notes)
+    assert not result.run.read_alignment().axes_by_hand
 
 
 def test_added_capture_that_cannot_be_used(family, three, tmp_path):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from uop3d_core.report.overlay import MIN_SIDE, Overlay, draw_axes, enlarged
+from uop3d_core.report.orientation import side_view
+from uop3d_core.report.overlay import AXES, MIN_SIDE, Overlay, draw_axes, enlarged
 from uop3d_core.report.shading import ShadedMesh, outline
 from uop3d_core.report.sheets import CORNER, VIEWS, contact_sheet, draw_alignment, draw_template
+from uop3d_core.report.tiles import COMPASS, WRONG, with_compass
 from uop3d_core.types import Alignment, Camera, CaptureAlignment, Detection, Mesh, PoseEstimate, Sim3, Template
 
 FRONT_VIEW = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 4], [0, 0, 0, 1]])
@@ -111,6 +113,41 @@ def test_alignment_picture_shows_every_capture(template):
     two = draw_alignment(Alignment("box", "a", {k: entries[k] for k in "ab"}), meshes, template)
     assert three.shape[1] == two.shape[1] and three.shape[0] > two.shape[0]
     assert draw_template(alignment, meshes, template).shape[2] == 3
+
+
+def test_alignment_picture_tells_reasons_and_warnings(template):
+    """Red text beside a rejected capture, and below the sheet."""
+
+    def picture(accepted, warnings=()):
+        entries = {"a": CaptureAlignment(Sim3.identity(), 0.9, True, "", 0.9)}
+        reason = "agrees with the others too little " * 20
+        entries["b"] = CaptureAlignment(Sim3.identity(), 0.1, accepted, "" if accepted else reason, 0.2)
+        return draw_alignment(Alignment("box", "a", entries, warnings), dict.fromkeys(entries, template.mesh), template)
+
+    good, bad, warned = picture(True), picture(False), picture(True, ("two clusters of captures",))
+    assert good.shape == bad.shape and warned.shape[0] > good.shape[0]
+    labels = [np.all(image[36:, :190].astype(int) - WRONG == 0, axis=2).sum() for image in (good, bad)]
+    assert labels[0] == 0 and labels[1] > 20
+    assert np.all(warned[good.shape[0] :] == WRONG, axis=2).any()
+
+
+def test_compass_shows_the_axes_in_the_picture():
+    """Seen from the front, y points right and z up."""
+    tile = with_compass(np.full((200, 200, 3), 255, np.uint8), VIEWS["front"]).astype(int)
+    greens, blues = (np.argwhere(np.abs(tile - AXES[axis]).max(-1) < 60) for axis in (1, 2))
+    centre = [200 - COMPASS - 16, COMPASS + 16]
+    assert greens[:, 1].max() > centre[1] + COMPASS - 3 and np.abs(greens[:, 0] - centre[0]).mean() < 6
+    assert blues[:, 0].min() < centre[0] - COMPASS + 3 and np.abs(blues[:, 1] - centre[1]).mean() < 6
+
+
+def test_side_views_look_at_the_side_they_name():
+    for angle in np.deg2rad([0, 45, 200]):
+        direction = np.array([np.cos(angle), np.sin(angle), 0])
+        view = side_view(direction)
+        np.testing.assert_allclose(view[:3, :3] @ view[:3, :3].T, np.eye(3), atol=1e-12)
+        eye = -view[:3, :3].T @ view[:3, 3]
+        assert eye @ direction > 0.95 * np.linalg.norm(eye) and eye[2] > 0, "on that side, a little above"
+        assert view[1, 2] < -0.9, "upright"
 
 
 def test_many_captures_go_side_by_side(template):
