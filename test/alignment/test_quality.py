@@ -7,7 +7,7 @@ import pytest
 from graphs import TOLERANCES, all_pairs, errors_deg, graph, rings
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.ambiguity import confirmed, find_flip, turned
+from uop3d_core.alignment.ambiguity import confirmed, effective, find_flip, turned
 from uop3d_core.alignment.quality import Calibration, Evidence, describe, evidence, few, first_modes, probability
 from uop3d_core.alignment.synchronization import Synchronizer, synchronize
 from uop3d_core.geometry import random_rotations, rotation_error
@@ -148,16 +148,29 @@ def test_the_size_of_the_graph_does_not_matter():
 
 
 def test_one_edge_confirms_nothing():
-    g = graph(2, [(0, 1)], np.random.default_rng(0))
-    tree = graph(6, [(0, i) for i in range(1, 6)], np.random.default_rng(0))
-    ring = graph(6, all_pairs(6), np.random.default_rng(0))
-    found = [evidence(len(x.truth.R), x.edges, x.truth.R, TOLERANCES) for x in (g, tree, ring)]
-    assert found[0].agreement.tolist() == [0, 0]
-    assert found[1].agreement[1:].max() == 0 and found[2].agreement == pytest.approx(np.ones(6))
+    rng = np.random.default_rng(0)
+    for pairs in ([(0, 1)], [(0, i) for i in range(1, 6)], [(i, i + 1) for i in range(5)]):
+        g = graph(len(pairs) + 1, pairs, rng)
+        found = evidence(g.count, g.edges, g.truth.R, TOLERANCES)
+        assert (found.agreement == 0).all() and not found.testable
+        assert probability(found).max() < 0.7
+        [note] = describe(found, [str(i) for i in range(g.count)])
+        assert note.startswith("nothing confirms the alignments")
+    g = graph(6, all_pairs(6), rng)
+    found = evidence(6, g.edges, g.truth.R, TOLERANCES)
+    assert found.agreement == pytest.approx(np.ones(6)) and found.testable
 
 
-def test_confirmed_is_what_remains_without_one_edge():
-    assert confirmed(np.array([1.0, 0.5, 0.25]), np.full(3, 4.0), np.full(3, 4.0)) == pytest.approx([1, 1 / 3, 0])
+def test_random_rotations_are_believed_little():
+    g = graph(30, all_pairs(30), np.random.default_rng(0), wrong=1)
+    assert probability(evidence(30, g.edges, solved(30, g.edges), TOLERANCES)).max() < 0.4
+
+
+def test_confirmed_is_what_remains():
+    means, numbers = np.array([1.0, 0.5, 0.25, 1.0]), np.array([4.0, 4.0, 4.0, 1.0])
+    assert confirmed(means, numbers) == pytest.approx([1, 1 / 3, 0, 0])
+    assert confirmed(0.5, 10, 2) == pytest.approx(3 / 8)
+    assert effective(np.array(4.0), np.array(4.0)) == 4 and effective(np.array(3.0), np.array(5.0)) == 1.8
 
 
 def test_a_solution_does_not_witness_for_its_choice_among_modes():
@@ -169,6 +182,6 @@ def test_a_solution_does_not_witness_for_its_choice_among_modes():
 
 
 def test_calibration_is_monotone():
-    low, high = (Evidence(np.array([a, 0.9]), np.array([a - 0.9, 0.9 - a]), None) for a in (0.2, 0.6))
+    low, high = (Evidence(np.array([a, 0.9]), np.array([a - 0.9, 0.9 - a]), None, 0.5, True) for a in (0.2, 0.6))
     assert probability(low)[0] < probability(high)[0]
     assert probability(high, Calibration(0, 0, 0)) == pytest.approx([0.5, 0.5])

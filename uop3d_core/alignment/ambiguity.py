@@ -10,6 +10,7 @@ Finding the group is a cut of the graph whose edges weigh what turning one end w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -23,6 +24,8 @@ FAR = np.deg2rad(30.0)
 SAME = np.deg2rad(20.0)
 SAMPLE = 400
 DENSE = 300
+NOTHING_LEFT = 0.02
+"""Edges confirm each other if more than this share of them does not fit anyway."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +45,24 @@ class Flip:
     margin: float
 
 
-def confirmed(mean: Array, weight: Array, squares: Array) -> Array:
-    """What a mean over edges is worth, where 1 is the best: one edge always fits and confirms nothing.
+def confirmed(mean: Any, number: Any, free: Any = 1) -> Any:
+    """What a mean over edges is worth, where 1 is the best: some always fit and confirm nothing.
 
     Args:
-        mean: (...) weighted means over edges.
-        weight: (...) sums of the edges' weights.
-        squares: (...) sums of the squared weights.
+        mean: (...) means over edges.
+        number: (...) of these edges.
+        free: (...) how many of them can be made to fit: one for one node or group, N - 1 for N nodes.
+
+    Returns:
+        (...) the mean of the others, 0 where there are none.
     """
-    number = weight**2 / np.maximum(squares, 1e-12)
-    return np.where(number > 1.01, (number * mean - 1) / np.maximum(number - 1, 0.01), 0.0)
+    left = number - free
+    return np.where(left > NOTHING_LEFT * number, (number * mean - free) / np.maximum(left, 1e-12), 0.0)
+
+
+def effective(weight: Array, squares: Array) -> Array:
+    """Number of edges of equal weight that tell as much, from sums (...) of weights and of their squares."""
+    return weight**2 / np.maximum(squares, 1e-12)
 
 
 def find_flip(problem: Synchronizer, R: Array, smallest: int = 2) -> Flip | None:
@@ -62,9 +73,8 @@ def find_flip(problem: Synchronizer, R: Array, smallest: int = 2) -> Flip | None
         R: (N, 3, 3) its rotations.
         smallest: groups of fewer nodes do not count.
     """
-    found = [
-        flip for turn in _likely_turns(problem, R) if (flip := _best_group(problem, R, turn, smallest)) is not None
-    ]
+    groups = (_best_group(problem, R, turn, smallest) for turn in _likely_turns(problem, R))
+    found = [flip for flip in groups if flip is not None]
     return min(found, key=lambda flip: flip.margin, default=None)
 
 
@@ -117,13 +127,13 @@ def _best_group(problem: Synchronizer, R: Array, turn: Array, smallest: int) -> 
     for order in _soft_orders(problem, edges.weight * (one + other) / 2):
         rank = np.argsort(order)
         low, high = np.minimum(rank[edges.to], rank[edges.of]), np.maximum(rank[edges.to], rank[edges.of])
-        weight, squares = _crossing(low, high, edges.weight, N), _crossing(low, high, edges.weight**2, N)
+        weight, squares = (_crossing(low, high, edges.weight**power, N) for power in (1, 2))
         for first in (True, False):  # turn those before the cut, or those after it
             change = edges.weight * np.where((rank[edges.to] < rank[edges.of]) == first, one, other)
             mean = _crossing(low, high, change, N) / np.maximum(weight, 1e-9)
             sizes = np.arange(1, N) if first else N - np.arange(1, N)
             fits = (sizes >= smallest) & (2 * sizes <= N)
-            margin = np.where(fits, confirmed(mean, weight, squares), np.inf)
+            margin = np.where(fits, confirmed(mean, effective(weight, squares)), np.inf)
             cut = int(margin.argmin())
             if np.isfinite(margin[cut]) and (best is None or margin[cut] < best.margin):
                 best = Flip(turn, (rank <= cut) == first, float(margin[cut]))

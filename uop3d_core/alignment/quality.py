@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.ambiguity import Flip, confirmed, find_flip
+from uop3d_core.alignment.ambiguity import NOTHING_LEFT, Flip, confirmed, effective, find_flip
 from uop3d_core.alignment.synchronization import Edges, Synchronizer, Tolerances
 from uop3d_core.geometry import Array
 from uop3d_core.types import Symmetry
@@ -23,6 +23,8 @@ SMALLEST_CLUSTER = 0.2
 """Groups of a smaller share of the nodes do not make a whole category doubtful."""
 DOUBTFUL_MARGIN = 0.15
 NO_CONSENSUS = 0.4
+CHANCE = 0.08
+"""Less agreement than this is found among random rotations too."""
 MOST_NAMES = 8
 
 
@@ -53,16 +55,20 @@ class Evidence:
         agreement: (N,) how well the edges of a node agree with the solution, 0 to 1.
         relative: (N,) that minus the mean over the node's neighbours.
         flip: the best other order of a large group of nodes, or None.
+        consensus: how well all edges agree with the solution, 0 to 1.
+        testable: whether edges confirm each other at all; they do not in a tree.
     """
 
     agreement: Array
     relative: Array
     flip: Flip | None
+    consensus: float
+    testable: bool
 
     @property
     def flip_margin(self) -> float:
-        """Margin of the flip, 1 where there is none."""
-        return 1.0 if self.flip is None else self.flip.margin
+        """Margin of the flip, 1 where there is none, 0 where nothing speaks against one."""
+        return float(self.testable) if self.flip is None else self.flip.margin
 
     @property
     def features(self) -> Array:
@@ -74,15 +80,18 @@ class Evidence:
 def evidence(count: int, edges: Edges, R: Array, tolerances: Tolerances, symmetry: Symmetry | None = None) -> Evidence:
     """Evidence for all nodes of a graph with rotations R (N, 3, 3)."""
     problem = Synchronizer(count, first_modes(edges), tolerances, symmetry)
-    weight, squares = edges.weight, edges.weight**2
-    total, total_squares = problem.total(weight), problem.total(squares)
-    residual = problem.residuals(R)[0]
-    votes = weight * np.exp(-((residual / tolerances.coarse) ** 2))
-    safe = np.maximum(total, 1e-12)
-    agreement = confirmed(problem.total(votes) / safe, total, total_squares)
+    weight, total = edges.weight, problem.total(edges.weight)
+    votes = weight * np.exp(-((problem.residuals(R)[0] / tolerances.coarse) ** 2))
+    number = effective(total, problem.total(weight**2))
+    agreement = confirmed(problem.total(votes) / np.maximum(total, 1e-12), number)
+    every = float(effective(weight.sum(), (weight**2).sum()))
+    consensus = float(confirmed(votes.sum() / max(weight.sum(), 1e-12), every, count - 1))
+    testable = every - (count - 1) > NOTHING_LEFT * every
+    if not testable:
+        return Evidence(np.zeros(count), np.zeros(count), None, 0.0, False)
     neighbours = problem.to_nodes @ (weight * agreement[edges.of]) + problem.of_nodes @ (weight * agreement[edges.to])
     flip = find_flip(problem, R, max(2, int(SMALLEST_CLUSTER * count)))
-    return Evidence(agreement, agreement - neighbours / safe, flip)
+    return Evidence(agreement, agreement - neighbours / np.maximum(total, 1e-12), flip, consensus, testable)
 
 
 def first_modes(edges: Edges) -> Edges:
@@ -93,9 +102,13 @@ def first_modes(edges: Edges) -> Edges:
 
 
 def probability(found: Evidence, calibration: Calibration | None = None) -> Array:
-    """(N,) calibrated probability that a node is right."""
+    """(N,) calibrated probability that a node is right.
+
+    Where hardly any edge agrees, as among random rotations, it goes to zero with the consensus.
+    """
     c = calibration or Calibration()
-    return 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.bias])))
+    p: Array = 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.bias])))
+    return p * min(1.0, max(found.consensus, 0.0) / CHANCE) if found.testable else p
 
 
 def describe(
@@ -122,9 +135,10 @@ def describe(
             f"two clusters of {noun} {np.rad2deg(angle):.0f} degrees apart{axis} ({count - len(group)} and "
             f"{len(group)} {noun}): turning {listed} as a whole would fit nearly as well (margin {flip.margin:.2f})"
         )
-    mean = float(np.mean(found.agreement))
-    if count > 2 and mean < NO_CONSENSUS:
-        notes.append(f"no consensus: the alignments agree with the common frame at {mean:.2f} on average")
+    if not found.testable:
+        notes.append(f"nothing confirms the alignments: there are hardly more of them than {noun}")
+    elif found.consensus < NO_CONSENSUS:
+        notes.append(f"no consensus: the alignments agree with the common frame at {found.consensus:.2f} on average")
     return tuple(notes)
 
 
