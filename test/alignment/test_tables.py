@@ -233,6 +233,10 @@ def test_command(tmp_path):
     assert "mug" in result.output and "frames" in result.output
     with np.load(out) as file:
         assert worst_deg(file["obj_R_world"][:12], truth[:12]) < 10
+    loose = [*("synchronize", str(path), "--out", str(out)), "--set", "joint.fine_angle_deg=10"]
+    assert CliRunner().invoke(app, loose).exit_code == 0
+    other = CliRunner().invoke(app, [*loose, "--set", "pair.modes=3"])
+    assert other.exit_code == 1 and "joint.* only" in other.output
     again = CliRunner().invoke(
         app, ["synchronize", str(path), "--variant", "resnet", "--out", str(tmp_path / "no.npz")]
     )
