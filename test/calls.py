@@ -45,3 +45,10 @@ def sleeps(shared, item):
 def who(shared, item):
     time.sleep(0.05)
     return os.getpid()
+
+
+def which_node(shared, item):
+    import ray
+
+    assert (shared[item[0]] * shared[item[1]]).isfinite().all()
+    return ray.get_runtime_context().get_node_id()

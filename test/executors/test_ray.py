@@ -79,6 +79,26 @@ def test_cluster_that_runs_already(ray_here):
     assert result.stdout.splitlines()[-1] == "2 {'call': 5}"
 
 
+def test_two_nodes():
+    """What is shared reaches every node of a cluster."""
+    code = """
+        import calls, torch
+        from ray.cluster_utils import Cluster
+        from uop3d_core.executors import load_executor
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        shared = {f"n{i}": torch.full((1000, 1000), float(i)) for i in range(12)}
+        with load_executor(f"ray:{cluster.address}") as executor:
+            nodes = dict(executor.map(calls.which_node, shared, {name: (name, "n0") for name in shared}))
+            print(executor.workers, len(nodes), len(set(nodes.values())))
+        cluster.shutdown()
+    """
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(calls.__file__)}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.splitlines()[-1] == "2 12 2"
+
+
 def test_no_cluster_there():
     code = "from uop3d_core.executors import load_executor\nload_executor('ray:127.0.0.1:1')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
