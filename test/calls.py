@@ -51,4 +51,5 @@ def which_node(shared, item):
     import ray
 
     assert (shared[item[0]] * shared[item[1]]).isfinite().all()
+    time.sleep(0.3)
     return ray.get_runtime_context().get_node_id()
