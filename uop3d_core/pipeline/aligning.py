@@ -24,7 +24,7 @@ from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
 from uop3d_core.alignment.joint import joint_alignment, place_captures
 from uop3d_core.alignment.pairwise import prepare
-from uop3d_core.alignment.symmetry import detect_symmetry
+from uop3d_core.alignment.symmetry import detect_symmetry, follow_axis
 from uop3d_core.alignment.template import fuse_template, oriented
 from uop3d_core.atomic import DRAFT
 from uop3d_core.backbones import FeatureBackbone
@@ -63,6 +63,8 @@ from uop3d_core.surface import FeatureBasis, fit_basis
 from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Template
 
 DEFAULT_BACKBONE = "dinov2-small"
+SYMMETRIC_ROUNDS = 2
+"""Alignments modulo a symmetry; each shows its axis better."""
 RECIPE = ("surface", "pair", "joint", "symmetry", "template")
 
 logger = logging.getLogger(__name__)
@@ -178,7 +180,9 @@ def align(
     record = RunRecord(category or folder.name, folder, tuple(folders), spec, settings.model_dump())
     with load_executor(engine, workers) as executor, run.locked():
         run.write_record(record)
-        return _Aligner(run, record, settings, loaded, executor, progress).align(folders, afresh)
+        result = _Aligner(run, record, settings, loaded, executor, progress).align(folders, afresh)
+    backbone_of.cache_clear()
+    return result
 
 
 def mesh_mark(folder: Path, settings: RunSettings) -> str:
@@ -279,12 +283,14 @@ class _Aligner:
         accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
         some = {name: prepare(surfaces[name], settings.pair) for name in evenly(accepted, settings.symmetry.captures)}
         symmetry = detect_symmetry(some, alignment, settings.symmetry).symmetry
-        if symmetry.fold != 1:
-            again = joint_alignment(
+        if symmetry.fold == 1:
+            return template, alignment
+        for _ in range(SYMMETRIC_ROUNDS):
+            alignment = joint_alignment(
                 self.category, pairs, units, settings.joint, ups=ups, symmetry=symmetry, initial=alignment
             )
-            template, alignment = fuse_template(again, surfaces, settings.template, symmetry)
-        return template, alignment
+            symmetry = follow_axis(symmetry, some, alignment, settings.symmetry)
+        return fuse_template(alignment, surfaces, settings.template, symmetry)
 
     def _axes_kept(self, template: Template, alignment: Alignment) -> tuple[Template, Alignment, bool]:
         """With the axes that a person chose before, and whether there are any."""
