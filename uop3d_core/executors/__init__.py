@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
@@ -28,6 +29,7 @@ BUILT_IN = {
     "ray": "uop3d_core.executors.on_ray:create",
 }
 DEFAULT_ENGINE = "processes"
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
@@ -57,8 +59,13 @@ class Executor(AbstractContextManager["Executor"], Protocol):
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that this process may use: those it may run on, or fewer where a container grants less time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, QUOTA.read_text().split())
+    except (OSError, ValueError):  # none, or "max"
+        return cores
+    return max(1, min(cores, quota // period))
 
 
 def executor_names() -> list[str]:
