@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import growth
+import numpy as np
 import pytest
 
 from uop3d_core.capture.synthetic import write_category
@@ -33,3 +34,8 @@ def test_one_run(tmp_path: Path) -> None:
     assert (first["captures"], first["pairs"]) == (2, 1)
     assert first["memory_mib"] > 100 and first["cpu_s"] > 0 and 0 <= first["acc30"] <= 100
     assert bench.run(3, "two", small, keep=True)["pairs"] == 3, "one is added to the two"
+
+
+def test_simulated_pairs_are_aligned() -> None:
+    row = growth.simulated(20, np.random.default_rng(0))
+    assert (row["pairs"], row["may fail"]) == (190, 18) and row["acc30"] == 100
