@@ -116,6 +116,17 @@ def test_mean_of_different_sizes():
     assert radii.mean() == pytest.approx(np.mean([mesh.diameter / 12**0.5 for mesh in given]), rel=0.04)
 
 
+def test_a_part_that_the_reference_has_lost_is_in_the_template():
+    """Three shapes with an arm, and one without that agrees best with all others."""
+    plain = sphere(subdivisions=3)
+    along = plain.vertices @ np.array([1.0, 0, 0])
+    armed = Mesh(plain.vertices * (1 + 1.2 * np.clip(along - 0.9, 0, None) / 0.1)[:, None], plain.faces)
+    alignment, surfaces = category([plain, armed, armed, armed])
+    template, _ = fuse_template(alignment, surfaces, QUICK)
+    sides = np.sort(np.ptp(template.mesh.vertices, axis=0))
+    assert alignment.reference == "c0" and sides[2] > 1.25 * sides[1]
+
+
 def test_thin_parts_that_do_not_coincide_survive():
     """A stick at slightly different places: the plain mean of distances would lose most of it."""
     alignment, surfaces = category([cube_with_stick(shift) for shift in (-0.08, 0.0, 0.08)])

@@ -13,6 +13,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from uop3d_core.alignment.axes import find_axes, is_doubt
+from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.joint import reorient
 from uop3d_core.config import TemplateSettings
 from uop3d_core.geometry import Array
@@ -23,6 +24,7 @@ from uop3d_core.volume import extract_mesh, signed_distance
 SAMPLES = 8000
 NORMAL_WEIGHT = 0.1
 FAR = 0.1
+COMPARED = 24
 
 
 def fuse_template(
@@ -47,7 +49,8 @@ def fuse_template(
     axes = find_axes(alignment, surfaces, symmetry)
     upright = reorient(alignment, Sim3(1.0, axes.obj_R_common, np.zeros(3)))
     turned = {n: surfaces[n].mesh.transformed(upright.captures[n].obj_T_world) for n in accepted}
-    fused = _fuse(turned[alignment.reference], list(turned.values()), settings)
+    meshes = list(turned.values())
+    fused = _fuse(most_typical(meshes), meshes, settings)
     template = Template(alignment.category, fused, _turned(symmetry, axes.obj_R_common))
     template, placed = oriented(template, upright, np.eye(3))
     warnings = (*placed.warnings, axes.doubt) if axes.doubt else placed.warnings
@@ -71,6 +74,18 @@ def oriented(template: Template, alignment: Alignment, new_R_obj: Array) -> tupl
 
 def _turned(symmetry: Symmetry, new_R_old: Array) -> Symmetry:
     return symmetry if symmetry.fold == 1 else Symmetry(new_R_old @ symmetry.axis, symmetry.fold)
+
+
+def most_typical(meshes: Sequence[Mesh]) -> Mesh:
+    """The one whose surface lies nearest to those of the others, in the root mean square both ways.
+
+    Missing and superfluous parts count much: a mug that has lost its handle is not typical, however well it agrees.
+    Of many meshes, some are compared, evenly chosen.
+    """
+    some = evenly(meshes, COMPARED)
+    trees = [cKDTree(mesh.vertices) for mesh in some]
+    squared = np.array([[np.mean(tree.query(mesh.vertices)[0] ** 2) for tree in trees] for mesh in some])
+    return some[int(np.sqrt(squared + squared.T).sum(1).argmin())]
 
 
 def _fuse(reference: Mesh, meshes: Sequence[Mesh], settings: TemplateSettings) -> Mesh:
