@@ -72,6 +72,9 @@ class JointSettings(Settings):
         1.0, ge=0, le=100, description="say of the images' up beside all pairs together, were both equally precise"
     )
     min_agreement: float = Field(0.4, ge=0, le=1, description="captures that agree less with the others are rejected")
+    min_standing: float = Field(
+        0.5, ge=0, le=1, description="captures with less than this share of the usual likely and close fits as well"
+    )
 
 
 class SymmetrySettings(Settings):
@@ -81,6 +84,7 @@ class SymmetrySettings(Settings):
     shape_excess: float = Field(
         0.1, ge=0, le=10, description="turned pairs may fit worse by this share, error included"
     )
+    own_change: float = Field(0.4, ge=0, le=10, description="and differ from themselves by this share of the usual")
     looks_change: float = Field(0.1, ge=0, le=1, description="and lose this share of their resemblance, error excluded")
 
 

@@ -10,9 +10,10 @@ and new captures beside old ones. No capture is chosen by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -24,6 +25,7 @@ from uop3d_core.alignment.synchronization import (
     Edges,
     Nodes,
     Solution,
+    Synchronizer,
     Tolerances,
     synchronize,
 )
@@ -31,6 +33,9 @@ from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array
 from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
 
+TINY = 1e-9
+NEWCOMER = 0.6
+"""Share of the usual agreement that the likely agreement of a new capture has to reach."""
 STRANDED = "its only alignments are to captures that were rejected"
 
 
@@ -62,7 +67,7 @@ def joint_alignment(
     """
     problem = _Problem(pairs, unit_T_world, settings, ups or {}, _real(symmetry), initial)
     kept, reasons, state = problem.consensus()
-    agreement = problem.agreement(kept, state)
+    agreement = problem.support(kept, state.nodes).agreement
     reference = kept[int(agreement.argmax())]
     if initial is None:
         state = _seen_from(state, kept.index(reference))
@@ -98,19 +103,25 @@ def place_captures(
     if not old:
         raise ValueError(f"none of the captures to place {', '.join(new)} by is accepted in the alignment")
     problem = _Problem(pairs, unit_T_world, settings, {}, _real(symmetry), alignment)
+    usual = float(np.median([alignment.captures[name].score for name in old]))
     reasons, kept = dict[str, str](), [*old, *new]
     while True:
         kept, stranded = problem.connected(kept, old)
         reasons |= dict.fromkeys(stranded, "it has no alignment to an accepted capture")
         state = problem.solve(kept, fixed=old)
-        agreement = problem.agreement(kept, state)
-        fresh = np.array([name not in alignment.captures for name in kept])
-        low = problem.rejected(np.where(fresh, agreement, 1))
+        by_old, by_all = (problem.support(kept, state.nodes, strangers) for strangers in (new, ()))
+        support = by_old.where(by_old.count > 0, by_all)
+        standing = np.minimum(
+            support.agreement / max(settings.min_agreement, TINY), support.likely / max(NEWCOMER * usual, TINY)
+        )
+        low = problem.low(np.where([name in new for name in kept], standing, 1))
         if len(low) == 0:
             break
-        reasons |= {kept[i]: problem.reason(agreement[i]) for i in low}
+        reasons |= {kept[i]: problem.reason(support, i) for i in low}
         kept = [name for i, name in enumerate(kept) if i not in low]
-    entries = dict(zip(kept, problem.entries(kept, state, agreement, problem.evidence(kept, state.nodes)), strict=True))
+    entries = dict(
+        zip(kept, problem.entries(kept, state, support.agreement, problem.evidence(kept, state.nodes)), strict=True)
+    )
     captures = {name: entries[name] for name in new if name in entries}
     captures |= problem.place_rejected(reasons, kept, state)
     return replace(alignment, captures=alignment.captures | {name: captures[name] for name in new})
@@ -122,6 +133,33 @@ def reorient(alignment: Alignment, new_T_obj: Sim3) -> Alignment:
         name: replace(entry, obj_T_world=new_T_obj @ entry.obj_T_world) for name, entry in alignment.captures.items()
     }
     return replace(alignment, captures=captures)
+
+
+@dataclass(frozen=True, eq=False)
+class _Support:
+    """What the pairs of every capture say, all (N,).
+
+    Attributes:
+        count: how many they are.
+        agreement: how well they agree with the solution, 0 to 1; 1 where there are none.
+        likely: the same where a mode counts as far as the pair itself holds it likely.
+        distance: how badly they usually fit at best, in diameters (minus the median of the best scores).
+    """
+
+    count: Array
+    agreement: Array
+    likely: Array
+    distance: Array
+
+    def where(self, condition: Array, other: _Support) -> _Support:
+        """Capture by capture: self where the condition holds, else other."""
+        ours, theirs = (astuple(support) for support in (self, other))
+        return _Support(*(np.where(condition, a, b) for a, b in zip(ours, theirs, strict=True)))
+
+    def credit(self, usual: _Support) -> Array:
+        """Likely agreement, less where the fit is worse than usual."""
+        worse = np.maximum(self.distance, TINY) / max(float(np.median(usual.distance)), TINY)
+        return self.likely / np.maximum(1, worse)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +188,10 @@ class _Problem:
         kept, reasons = list(self.unit_T_world), dict[str, str]()
         state, fresh, pardoned = self.solve(kept), True, False
         while True:
-            agreement = self.agreement(kept, state)
-            low = self.rejected(agreement)
+            found = self.support(kept, state.nodes)
+            low = self.low(self.standing(found, found))
             if len(low) and len(kept) > 2:
-                reasons |= {kept[i]: self.reason(agreement[i]) for i in low}
+                reasons |= {kept[i]: self.reason(found, i) for i in low}
                 before = kept
                 kept, stranded = self.connected([name for i, name in enumerate(kept) if i not in low])
                 reasons |= dict.fromkeys(stranded, STRANDED)
@@ -164,8 +202,9 @@ class _Problem:
                 state, fresh = self.solve(kept, start=state.nodes, starts=starts), True
             elif not pardoned and reasons:
                 pardoned = True
-                placed = self.place_rejected(reasons, kept, state)
-                good = [name for name, entry in placed.items() if entry.score >= self.settings.min_agreement]
+                placed, placement = self.placement(reasons, kept, state)
+                standing = self.standing(self.support([*kept, *placed], placement.nodes, placed), found)[len(kept) :]
+                good = {name for name, value in zip(placed, standing, strict=True) if value >= 1}
                 if good:
                     reasons = {name: why for name, why in reasons.items() if name not in good}
                     kept = [name for name in self.unit_T_world if name not in reasons]
@@ -216,15 +255,20 @@ class _Problem:
         scale, R, t = _compose((scale, R, t), _inverse(_at(world, of)))
         return Edges(to, of, scale, R, t, cost, np.ones(E))
 
-    def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
-        """Edges between some captures, numbered in the order given, but none between two strangers."""
+    def selection(self, names: Sequence[str], strangers: Iterable[str] = ()) -> tuple[Array, Array, Array]:
+        """Which pairs are between some captures, but not between two strangers; `to` and `of` of these in `names`."""
         place = {name: i for i, name in enumerate(names)}
         number = np.array([place.get(name, -1) for name in self.unit_T_world])
         apart = np.isin(np.array(list(self.unit_T_world)), list(strangers))
         every = self.every_edge
         to, of = number[every.to], number[every.of]
         keep = (to >= 0) & (of >= 0) & ~(apart[every.to] & apart[every.of])
-        return replace(every.take(keep), to=to[keep], of=of[keep])
+        return keep, to[keep], of[keep]
+
+    def edges(self, names: Sequence[str], strangers: Iterable[str] = ()) -> Edges:
+        """The selected pairs as edges."""
+        keep, to, of = self.selection(names, strangers)
+        return replace(self.every_edge.take(keep), to=to, of=of)
 
     def known(self, names: Sequence[str], wanted: set[str] | None) -> Nodes:
         """obj_T_unit of captures as the initial alignment has them; the identity for those that are not wanted."""
@@ -250,24 +294,44 @@ class _Problem:
 
     # ---- rejection ----------------------------------------------------------------------------------------------
 
-    def agreement(self, names: Sequence[str], state: Solution) -> Array:
-        """How well every capture's pairs agree with the solution, (N,) in [0, 1]."""
-        edges = self.edges(names)
-        votes = np.exp(-((state.residual / self.tolerances.coarse) ** 2))
-        both = np.concatenate([edges.to, edges.of])
-        count = np.bincount(both, minlength=len(names))
-        return np.where(count > 0, np.bincount(both, np.tile(votes, 2), len(names)) / np.maximum(count, 1), 1.0)
+    def support(self, names: Sequence[str], nodes: Nodes, strangers: Iterable[str] = ()) -> _Support:
+        """What the selected pairs say of every capture's place."""
+        keep, to, of = self.selection(names, strangers)
+        edges = replace(self.every_edge.take(keep), to=to, of=of)
+        residual, mode = Synchronizer(len(names), edges, self.tolerances, self.symmetry).residuals(nodes.R)
+        votes = np.exp(-((residual / self.tolerances.coarse) ** 2))
+        chance = 1 - np.minimum(edges.cost[np.arange(len(mode)), mode], 1)
+        distance = np.array([-pair.scores[0] for pair in self.pairs])[keep]
+        ends = np.concatenate([to, of])
+        count = np.bincount(ends, minlength=len(names))
+        mine = np.split(np.argsort(ends, kind="stable") % max(len(to), 1), np.cumsum(count)[:-1])
 
-    def rejected(self, agreement: Array) -> list[int]:
-        """The worst captures of those that agree too little; few at once, for without them others agree better."""
-        order = np.argsort(agreement, kind="stable")[: max(1, len(agreement) // 20)]
-        return [int(i) for i in order if agreement[i] < self.settings.min_agreement]
+        def each(statistic: Callable[[Array], Any], values: Array, nothing: float) -> Array:
+            return np.array([statistic(values[rows]) if len(rows) else nothing for rows in mine])
 
-    def reason(self, agreement: float) -> str:
+        agreement, likely = each(np.mean, votes, 1.0), each(np.mean, votes * chance, 1.0)
+        return _Support(count, agreement, likely, each(np.median, distance, 0.0))
+
+    def standing(self, found: _Support, usual: _Support) -> Array:
+        """How far captures are from being rejected, by how others usually do; below 1 they are."""
+        s = self.settings
+        relative = found.credit(usual) / (max(s.min_standing, TINY) * max(float(np.median(usual.credit(usual))), TINY))
+        return np.minimum(found.agreement / max(s.min_agreement, TINY), relative)
+
+    def low(self, standing: Array) -> list[int]:
+        """The worst of those that are to be rejected; few at once, for without them others stand better."""
+        order = np.argsort(standing, kind="stable")[: max(1, len(standing) // 20)]
+        return [int(i) for i in order if standing[i] < 1]
+
+    def reason(self, found: _Support, i: int) -> str:
         """Why a capture is rejected."""
+        agreement = found.agreement[i]
+        if agreement < self.settings.min_agreement:
+            how = f"at {agreement:.2f} only (at least {self.settings.min_agreement:.2f} is asked for)"
+        else:
+            how = "by unlikely and badly fitting alignments only"
         return (
-            f"agrees with the other captures at {agreement:.2f} only (at least {self.settings.min_agreement:.2f} "
-            "is asked for): another kind of object, a failed reconstruction, or too few views"
+            f"agrees with the other captures {how}: another kind of object, a failed reconstruction, or too few views"
         )
 
     def connected(self, names: Sequence[str], to: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -303,6 +367,28 @@ class _Problem:
             for i, name in enumerate(names)
         ]
 
+    def placement(self, names: Iterable[str], kept: Sequence[str], state: Solution) -> tuple[list[str], Solution]:
+        """Those of some captures that have alignments to kept ones, and a solution of the kept and these.
+
+        The kept ones stay where they are; alignments between the others do not count.
+        """
+        accepted = set(kept)
+        neighbours = {p.b if p.a in accepted else p.a for p in self.pairs if (p.a in accepted) != (p.b in accepted)}
+        placed = [name for name in names if name in neighbours]
+        nodes = Nodes.identity(len(kept) + len(placed))
+        for part, whole in zip(_parts(state.nodes), _parts(nodes), strict=True):
+            whole[: len(kept)] = part
+        found = synchronize(
+            len(kept) + len(placed),
+            self.edges([*kept, *placed], placed),
+            self.tolerances,
+            rounds=self.settings.rounds,
+            initial=nodes,
+            fixed=np.arange(len(kept) + len(placed)) < len(kept),
+            symmetry=self.symmetry,
+        )
+        return placed, found
+
     def place_rejected(
         self, reasons: Mapping[str, str], kept: Sequence[str], state: Solution
     ) -> dict[str, CaptureAlignment]:
@@ -310,31 +396,16 @@ class _Problem:
 
         One that has no accepted neighbour stays as it is in its world, only centred and scaled, with score 0.
         """
-        accepted = set(kept)
-        neighbours = {p.b if p.a in accepted else p.a for p in self.pairs if (p.a in accepted) != (p.b in accepted)}
-        placed = [name for name in reasons if name in neighbours]
+        placed, found = self.placement(reasons, kept, state)
         names = [*kept, *placed]
-        nodes = Nodes.identity(len(names))
-        for part, whole in zip(_parts(state.nodes), _parts(nodes), strict=True):
-            whole[: len(kept)] = part
-        edges = self.edges(names, placed)
-        fixed = np.arange(len(names)) < len(kept)
-        found = synchronize(
-            len(names), edges, self.tolerances, rounds=self.settings.rounds, initial=nodes, fixed=fixed,
-            symmetry=self.symmetry,
-        )  # fmt: skip
-        votes = np.exp(-((found.residual / self.tolerances.coarse) ** 2))
-        both = np.concatenate([edges.to, edges.of])
-        score = np.bincount(both, np.tile(votes, 2), len(names)) / np.maximum(
-            np.bincount(both, minlength=len(names)), 1
-        )
+        agreement = self.support(names, found.nodes, placed).agreement
         right = probability(self.evidence(names, found.nodes, placed))
         captures = {
             name: CaptureAlignment(self.unit_T_world[name], 0.0, False, why, 0.0) for name, why in reasons.items()
         }
         for i, name in enumerate(placed, len(kept)):
             obj_T_world = _sim3(found.nodes, i) @ self.unit_T_world[name]
-            captures[name] = CaptureAlignment(obj_T_world, float(score[i]), False, reasons[name], float(right[i]))
+            captures[name] = CaptureAlignment(obj_T_world, float(agreement[i]), False, reasons[name], float(right[i]))
         return captures
 
 
