@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ TOLD = 0.05
 """Looks say nothing where those of vertices at the same place are nearer than those of any two by less than this.
 
 What little then differs between turns comes from light and viewpoints, not from the thing."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +66,18 @@ def compare(surfaces: Sequence[PreparedSurface], alignment: Alignment, turns: Ar
     pairs = list(combinations(range(len(surfaces)), 2))
     rows = [_compare_pair(surfaces[i], surfaces[j], alignment, turns) for i, j in pairs]
     i, j = np.array(pairs).T
-    return Comparison(i, j, *(np.stack(column) for column in zip(*rows, strict=True)))
+    obj_R_obj, shape, looks, overlap, any_two = (np.stack(column) for column in zip(*rows, strict=True))
+    return Comparison(i, j, obj_R_obj, shape, looks, overlap, any_two)
 
 
-def evenly(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the names, evenly chosen."""
-    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, count).round().astype(int))] if names else []
+def own_shape(surfaces: Sequence[PreparedSurface], alignment: Alignment, turns: Array) -> Array:
+    """Root mean square distance (N, H) of every surface from itself at (H, 3, 3) turns, in diameters."""
+    return np.stack([_compare_pair(surface, surface, alignment, turns)[1] for surface in surfaces])
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly chosen."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))] if items else []
 
 
 def obj_T_unit(surface: PreparedSurface, alignment: Alignment) -> Sim3:

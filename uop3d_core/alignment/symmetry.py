@@ -3,7 +3,7 @@
 In: the prepared surfaces and their Alignment. Out: Symmetry with the evidence for it. Frame: obj.
 
 A turn belongs to the category where captures turned by it resemble *other* captures as much as they do unturned, in
-shape and in looks (see `comparison`).
+shape and in looks (see `comparison`), and where their shape stays much nearer to their own than to that of others.
 
 Which turn of a capture is the right one is not taken from the alignment, which may have flipped some, and which prefers
 by chance what is alike on two of them, such as their prints. It is fitted to a part of the pairs and judged on the
@@ -19,7 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.comparison import SHAPE_FLOOR, TOLD, Comparison, compare, evenly, obj_T_unit
+from uop3d_core.alignment.comparison import (
+    SHAPE_FLOOR,
+    TOLD,
+    Comparison,
+    compare,
+    evenly,
+    obj_T_unit,
+    own_shape,
+)
 from uop3d_core.alignment.pairwise import PreparedSurface
 from uop3d_core.config import SymmetrySettings
 from uop3d_core.geometry import Array, closest_rotation
@@ -41,7 +49,9 @@ class Evidence:
 
     Attributes:
         symmetry: the one that was tried.
-        shape: by how much wrongly turned pairs fit worse, as share of how badly others do; and its standard error.
+        own: by how much captures differ from themselves, turned, as share of what they differ from others.
+        shape: by how much turned pairs fit worse, as share of how badly others do, and its standard error; None where
+            captures differ too much from themselves.
         looks: by how much looks change, where 0 is not at all and 1 that any resemblance is lost; and its standard
             error. None where shape had decided already, or looks say nothing.
         overlap: share of vertices that can be compared at the turn where these are the fewest, over that where they
@@ -50,7 +60,8 @@ class Evidence:
     """
 
     symmetry: Symmetry
-    shape: tuple[float, float]
+    own: float
+    shape: tuple[float, float] | None
     looks: tuple[float, float] | None
     overlap: float | None
     holds: bool
@@ -76,14 +87,27 @@ def detect_symmetry(
     if len(names) < FEWEST:
         return SymmetryReport(Symmetry.none(), ())
     some = [surfaces[name] for name in evenly(names, settings.captures)]
+    ordinary = float(compare(some, alignment, np.eye(3)[None]).shape.mean()) + SHAPE_FLOOR
     tried: list[Evidence] = []
     for axis in _axes(some, alignment):
-        tried += _try_axis(axis, some, alignment, settings)
+        tried += _try_axis(axis, some, alignment, ordinary, settings)
         if tried[-1].holds and tried[-1].symmetry.fold == 0:
             break
     found = [evidence.symmetry for evidence in tried if evidence.holds]
     best = min(found, key=lambda s: -s.fold if s.fold else -np.inf, default=Symmetry.none())
     return SymmetryReport(best, tuple(tried))
+
+
+def follow_axis(
+    symmetry: Symmetry, surfaces: Mapping[str, PreparedSurface], alignment: Alignment, settings: SymmetrySettings
+) -> Symmetry:
+    """The same symmetry with its axis where it lies in another, better alignment in nearly the same frame."""
+    names = [name for name, entry in alignment.captures.items() if entry.accepted and name in surfaces]
+    if symmetry.fold == 1 or len(names) < 2:
+        return symmetry
+    some = [surfaces[name] for name in evenly(names, settings.captures)]
+    compared = compare(some, alignment, _turns(symmetry.axis, symmetry.fold))
+    return Symmetry(_mean_axis(compared, symmetry.axis), symmetry.fold)
 
 
 def _axes(surfaces: Sequence[PreparedSurface], alignment: Alignment) -> list[Array]:
@@ -98,18 +122,35 @@ def _axes(surfaces: Sequence[PreparedSurface], alignment: Alignment) -> list[Arr
 
 
 def _try_axis(
-    axis: Array, surfaces: Sequence[PreparedSurface], alignment: Alignment, settings: SymmetrySettings
+    axis: Array,
+    surfaces: Sequence[PreparedSurface],
+    alignment: Alignment,
+    ordinary: float,
+    settings: SymmetrySettings,
 ) -> Iterator[Evidence]:
-    """Evidence on all folds about an axis, but those that imply one which was found not to hold."""
+    """Evidence on all folds about an axis, but those that imply one which was found not to hold.
+
+    `ordinary` is how much captures differ from others in shape. What differs from itself needs no others.
+    """
     holds: dict[int, bool] = {}
     for fold, implied in FOLDS.items():
         holds[fold] = all(holds[other] for other in implied)
         if holds[fold]:
-            angles = np.arange(fold or ANY_ANGLE) * 2 * np.pi / (fold or ANY_ANGLE)
-            compared = compare(surfaces, alignment, Rotation.from_rotvec(angles[:, None] * axis).as_matrix())
-            evidence = _weigh(Symmetry(_mean_axis(compared, axis), fold), compared, len(surfaces), settings)
+            turns = _turns(axis, fold)
+            differ = own_shape(surfaces, alignment, turns)
+            own = float((differ - differ[:, :1]).mean(0).max()) / ordinary
+            evidence = Evidence(Symmetry(axis, fold), own, None, None, None, False)
+            if own <= settings.own_change:
+                compared = compare(surfaces, alignment, turns)
+                evidence = _weigh(Symmetry(_mean_axis(compared, axis), fold), own, compared, len(surfaces), settings)
             holds[fold] = evidence.holds
             yield evidence
+
+
+def _turns(axis: Array, fold: int) -> Array:
+    """The turns (H, 3, 3) of a group, from none on."""
+    angles = np.arange(fold or ANY_ANGLE) * 2 * np.pi / (fold or ANY_ANGLE)
+    return Rotation.from_rotvec(angles[:, None] * axis).as_matrix()
 
 
 def _mean_axis(compared: Comparison, axis: Array) -> Array:
@@ -121,14 +162,15 @@ def _mean_axis(compared: Comparison, axis: Array) -> Array:
     return total / np.linalg.norm(total)
 
 
-def _weigh(symmetry: Symmetry, compared: Comparison, captures: int, settings: SymmetrySettings) -> Evidence:
+def _weigh(symmetry: Symmetry, own: float, compared: Comparison, captures: int, settings: SymmetrySettings) -> Evidence:
+    """Evidence from pairs, where captures are near enough to themselves."""
     excess, fitted = _held_out(compared.shape, compared, captures)
     shape = _worst(excess / (fitted.mean() + SHAPE_FLOOR), captures)
     if sum(shape) > settings.shape_excess:
-        return Evidence(symmetry, shape, None, None, False)
+        return Evidence(symmetry, own, shape, None, None, False)
     looks, overlap = _weigh_looks(compared, captures)
     same = looks is None or looks[0] - looks[1] <= settings.looks_change
-    return Evidence(symmetry, shape, looks, overlap, same and (overlap is None or overlap >= LEAST_OVERLAP))
+    return Evidence(symmetry, own, shape, looks, overlap, same and (overlap is None or overlap >= LEAST_OVERLAP))
 
 
 def _weigh_looks(compared: Comparison, captures: int) -> tuple[tuple[float, float] | None, float | None]:

@@ -12,7 +12,7 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from uop3d_core.alignment.axes import find_axes, is_doubt
+from uop3d_core.alignment.axes import Axes, find_axes, is_doubt
 from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.joint import reorient
 from uop3d_core.config import TemplateSettings
@@ -32,6 +32,7 @@ def fuse_template(
     surfaces: Mapping[str, Surface],
     settings: TemplateSettings,
     symmetry: Symmetry | None = None,
+    axes: Axes | None = None,
 ) -> tuple[Template, Alignment]:
     """Mean shape of the accepted captures, with the obj frame's axes, origin and unit fixed by it.
 
@@ -43,10 +44,11 @@ def fuse_template(
         surfaces: of all accepted captures at least.
         settings: of the mesh.
         symmetry: of the category, in the frame of the alignment.
+        axes: where they are known already.
     """
     symmetry = symmetry or Symmetry.none()
     accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
-    axes = find_axes(alignment, surfaces, symmetry)
+    axes = axes or find_axes(alignment, surfaces, symmetry)
     upright = reorient(alignment, Sim3(1.0, axes.obj_R_common, np.zeros(3)))
     turned = {n: surfaces[n].mesh.transformed(upright.captures[n].obj_T_world) for n in accepted}
     meshes = list(turned.values())

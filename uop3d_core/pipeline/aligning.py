@@ -19,10 +19,10 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from uop3d_core.alignment.axes import turn_between
+from uop3d_core.alignment.axes import find_axes, turn_between
 from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
-from uop3d_core.alignment.joint import joint_alignment, place_captures
+from uop3d_core.alignment.joint import joint_alignment, place_captures, reorient
 from uop3d_core.alignment.pairwise import prepare
 from uop3d_core.alignment.symmetry import detect_symmetry, follow_axis
 from uop3d_core.alignment.template import fuse_template, oriented
@@ -60,7 +60,7 @@ from uop3d_core.runs import (
     pair_generator,
 )
 from uop3d_core.surface import FeatureBasis, fit_basis
-from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Template
+from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Symmetry, Template
 
 DEFAULT_BACKBONE = "dinov2-small"
 SYMMETRIC_ROUNDS = 2
@@ -275,16 +275,20 @@ class _Aligner:
     def _one_frame(
         self, pairs: Sequence[PairAlignment], units: Mapping[str, Sim3], surfaces: Mapping[str, Surface]
     ) -> tuple[Template, Alignment]:
-        """All captures in obj and the template; once more where they turn out to be symmetric, modulo that."""
+        """All captures in obj and the template; once more where they turn out to be symmetric, modulo that.
+
+        Axes come first, as symmetries are looked for about these.
+        """
         settings = self.settings
         ups = {name: surfaces[name].up for name in units}
         rough = joint_alignment(self.category, pairs, units, settings.joint, ups=ups)
-        template, alignment = fuse_template(rough, surfaces, settings.template)
+        axes = find_axes(rough, surfaces, Symmetry.none())
+        alignment = reorient(rough, Sim3(1.0, axes.obj_R_common, np.zeros(3)))
         accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
         some = {name: prepare(surfaces[name], settings.pair) for name in evenly(accepted, settings.symmetry.captures)}
         symmetry = detect_symmetry(some, alignment, settings.symmetry).symmetry
         if symmetry.fold == 1:
-            return template, alignment
+            return fuse_template(rough, surfaces, settings.template, axes=axes)
         for _ in range(SYMMETRIC_ROUNDS):
             alignment = joint_alignment(
                 self.category, pairs, units, settings.joint, ups=ups, symmetry=symmetry, initial=alignment
