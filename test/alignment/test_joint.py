@@ -459,6 +459,22 @@ def test_new_captures_are_placed_beside_old_ones():
     assert not both.captures["c8"].accepted and "agrees with the other captures" in both.captures["c8"].reason
 
 
+def test_ups_correct_the_tilt_of_a_new_capture():
+    rng = np.random.default_rng(2)
+    truth = captures(8, 2)
+    old, units = list(truth)[:7], unit_frames(truth)
+    base = joint_alignment(
+        "mug", [pair(truth, a, b) for a, b in combinations(old, 2)], {n: units[n] for n in old}, SETTINGS
+    )
+    tilt = Sim3(1, Rotation.from_rotvec([np.deg2rad(8), 0, 0]).as_matrix(), np.zeros(3))
+    pairs = [pair(truth, a, "c7", [noisy(rng, 1) @ tilt]) for a in old]
+    plain, helped = (place_captures(base, pairs, units, SETTINGS, ups=ups) for ups in (None, ups_of(truth, rng, 0.5)))
+    for name in old:
+        assert helped.captures[name] is base.captures[name]
+    before, after = (spread(found, truth, ["c0", "c7"])[0] for found in (plain, helped))
+    assert after < 0.5 * before
+
+
 def test_a_new_capture_without_a_way_to_the_old_ones():
     truth = captures(5, 0)
     old = list(truth)[:3]

@@ -70,6 +70,7 @@ def place_captures(
     unit_T_world: Mapping[str, Sim3],
     settings: JointSettings,
     *,
+    ups: Mapping[str, Array] | None = None,
     symmetry: Symmetry | None = None,
 ) -> Alignment:
     """Add captures to an alignment without moving those that are in it.
@@ -79,6 +80,7 @@ def place_captures(
         pairs: between new and old captures, and between new ones; others do not matter.
         unit_T_world: of the new captures and of the old ones that pairs name.
         settings: as for `joint_alignment`.
+        ups: as for `joint_alignment`, of old and new captures.
         symmetry: rotations in obj that change nothing.
 
     Raises:
@@ -88,7 +90,7 @@ def place_captures(
     new = [name for name in unit_T_world if name not in alignment.captures]
     if not old:
         raise ValueError(f"none of the captures to place {', '.join(new)} by is accepted in the alignment")
-    problem = CaptureGraph(pairs, unit_T_world, settings, {}, real(symmetry), alignment)
+    problem = CaptureGraph(pairs, unit_T_world, settings, ups or {}, real(symmetry), alignment)
     usual = float(np.median([alignment.captures[name].score for name in old]))
     reasons, kept = dict[str, str](), [*old, *new]
     while True:

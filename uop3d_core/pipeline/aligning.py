@@ -328,7 +328,10 @@ class _Aligner:
             units = {name: unit_frame(meshes[name]) for name in [*old, *placed]}
             alignment = record.alignment
             if placed:
-                alignment = place_captures(alignment, pairs, units, self.settings.joint, symmetry=record.symmetry)
+                ups = {name: surfaces[name].up for name in units}
+                alignment = place_captures(
+                    alignment, pairs, units, self.settings.joint, ups=ups, symmetry=record.symmetry
+                )
         self.notes.append(
             f"added {len(placed)} capture{'s' * (len(placed) != 1)} to {len(old)} aligned ones, by {len(chosen)} pairs"
         )
