@@ -42,7 +42,8 @@ def learned(mugs, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "learn", "align", "train", "estimate", "evaluate alignment", "evaluate pose", "demo"]
+    "command",
+    ["", "learn", "align", "train", "estimate", "synchronize", "evaluate alignment", "evaluate pose", "demo"],
 )
 def test_help(command):
     assert "Usage" in call(*command.split(), "--help")

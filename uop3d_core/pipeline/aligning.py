@@ -328,7 +328,7 @@ class _Aligner:
             units = {name: unit_frame(meshes[name]) for name in [*old, *placed]}
             alignment = record.alignment
             if placed:
-                ups = {name: surfaces[name].up for name in units}
+                ups = {name: surfaces[name].up for name in units if name in surfaces}
                 alignment = place_captures(
                     alignment, pairs, units, self.settings.joint, ups=ups, symmetry=record.symmetry
                 )
