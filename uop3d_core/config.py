@@ -41,7 +41,7 @@ class PairSettings(Settings):
     modes: int = Field(5, ge=1, le=50, description="distinct alignments kept per pair")
     mode_angle_deg: float = Field(20.0, gt=0, le=180, description="closer rotations count as the same mode")
     iterations: int = Field(8, ge=0, le=500, description="refinement steps of the best")
-    field_resolution: int = Field(34, ge=16, le=128, description="lattice points of the signed distance fields")
+    field_resolution: int = Field(30, ge=16, le=128, description="lattice points of the signed distance fields")
 
 
 class GraphSettings(Settings):

@@ -93,7 +93,7 @@ def signed_distance(mesh: Mesh, resolution: int, margin: float = 0.1) -> Grid:
     flat = lattice.points.reshape(-1, 3)
     distance = closest_points(mesh, flat, FAR_SAMPLES)[1]
     near = np.flatnonzero(distance < max(NEAR * size, 4 * lattice.spacing))
-    distance[near] = closest_points(mesh, flat[near], max(2 * resolution**2, 4 * len(mesh.faces)))[1]
+    distance[near] = closest_points(mesh, flat[near], max(2 * resolution**2, 2 * len(mesh.faces)))[1]
     values = np.where(RayCaster(mesh).contains(flat), -distance, distance)
     return Grid(lattice, values.reshape(lattice.shape).astype(np.float32))
 

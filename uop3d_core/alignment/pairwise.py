@@ -29,7 +29,7 @@ SAMPLE = 4
 MIN_SPREAD = 0.1
 ROBUST_DISTANCE = 0.03
 FIELD_MARGIN = 0.15
-CLUSTERING_ROUNDS = 4
+CLUSTERING_ROUNDS = 2
 SIFTED_ON, FIRST_REFINED_ON, REFINED_ON = 48, 112, 256
 """Points of each surface that hypotheses are judged on, from stage to stage."""
 FIRST_STEPS = 3
@@ -44,7 +44,7 @@ class PreparedSurface:
     Attributes:
         name: the capture's name.
         unit_T_world: to the unit frame.
-        vertices: (V, 3) unit frame; farthest-point order, so that the first n are spread over the whole surface.
+        vertices: (V, 3) unit frame; the first n, for any n up to REFINED_ON, are spread over the whole surface.
         areas: (V,) share of the surface that a vertex stands for, mean 1.
         features: (V, K, C) float32, typical looks of every vertex, L2-normalised.
         views: (V, K) float32, how many views look like that; 0 where there is nothing.
@@ -112,7 +112,7 @@ def prepare(surface: Surface, settings: PairSettings) -> PreparedSurface:
     areas = np.bincount(unit.faces.ravel(), np.repeat(face_areas, 3), len(unit.vertices))
     low = grid.lattice.origin
     high = low + grid.lattice.spacing * (np.array(grid.lattice.shape) - 1)
-    order = _farthest_first(unit.vertices)
+    order = _farthest_first(unit.vertices, REFINED_ON)
     looks = typical_looks(torch.tensor(surface.features[order]), torch.tensor(surface.valid[order]), settings.looks)
     return PreparedSurface(
         surface.name,
@@ -126,16 +126,17 @@ def prepare(surface: Surface, settings: PairSettings) -> PreparedSurface:
     )
 
 
-def _farthest_first(points: Array) -> Array:
-    """Order (N,) of (N, 3) points: each is the one farthest from all before it."""
-    order = np.empty(len(points), dtype=np.int64)
+def _farthest_first(points: Array, count: int) -> Array:
+    """Order (N,) of (N, 3) points: each of the first `count` is the one farthest from all before it."""
+    order = np.empty(min(count, len(points)), dtype=np.int64)
     nearest = ((points - points.mean(0)) ** 2).sum(1)
-    for k in range(len(points)):
+    for k in range(len(order)):
         order[k] = nearest.argmax()
-        distance = ((points - points[order[k]]) ** 2).sum(1)
+        offset = points - points[order[k]]
+        distance = np.einsum("nd,nd->n", offset, offset)
         nearest = distance if k == 0 else np.minimum(nearest, distance)
         nearest[order[: k + 1]] = -1
-    return order
+    return np.concatenate([order, np.setdiff1d(np.arange(len(points)), order)])
 
 
 def typical_looks(features: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
