@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from uop3d_core.capture.synthetic import write_category
-from uop3d_core.cli import app
+from uop3d_core.cli import _figures_table, _show_symmetry, app, out
+from uop3d_core.evaluation.metrics import summary
+from uop3d_core.types import Symmetry
 
 FAST = [
     "surface.vertices=120", "surface.resolution=40", "surface.cells=12", "surface.components=24",
@@ -43,7 +45,7 @@ def learned(mugs, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "learn", "align", "train", "estimate", "synchronize", "evaluate alignment", "evaluate pose", "demo"],
+    ["", "learn", "align", "orient", "train", "estimate", "synchronize", "evaluate alignment", "evaluate pose", "demo"],
 )
 def test_help(command):
     assert "Usage" in call(*command.split(), "--help")
@@ -149,6 +151,43 @@ def test_changed_training_setting_trains_again(learned, tmp_path):
     call("train", run, "--set", "train.epochs=2")
     assert "was there already" in call("train", run)
     assert "takes settings of train.* only" in call("train", run, "--set", "pair.modes=2", code=1)
+
+
+def test_orient(learned, mugs, tmp_path):
+    """A picture to choose from, the choice, and a model that no longer belongs to the run."""
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    before = (run / "alignment.json").read_bytes()
+    assert "orient.png" in call("orient", run) and (run / "pictures" / "orient.png").is_file()
+    assert (run / "alignment.json").read_bytes() == before
+    output = call("orient", run, "--front", "-x")
+    assert "axes changed" in output and "uop3d train" in output
+    evaluation = ["evaluate", "pose", run / "model.safetensors", "--captures", mugs, "--labels", mugs / "labels.json",
+                  "--run", run, "--json", tmp_path / "p.json"]  # fmt: skip
+    assert "was not trained on the alignment" in call(*evaluation, code=1)
+    assert "trained in" in call("train", run)
+    assert "uop3d train" not in call("orient", run, "--front", "+x")
+    assert "contradict each other" in call("orient", run, "--front", "+z", code=1)
+    assert "not a run" in call("orient", tmp_path / "nothing", "--up", "-z", code=1)
+
+
+def test_what_is_said_of_a_symmetry(capsys):
+    _show_symmetry(Symmetry.none())
+    assert capsys.readouterr().out == ""
+    _show_symmetry(Symmetry([0, 0, 1], 4))
+    assert "turns by 90° about (0.00, 0.00, 1.00)" in capsys.readouterr().out
+    _show_symmetry(Symmetry([0, 0, 1], 0))
+    assert "turns by any angle" in capsys.readouterr().out
+
+
+def test_figures_modulo_a_symmetry_are_shown_where_there_are_any(capsys):
+    plain = summary([1, 2], [1, 2])
+    for rows, expected in (
+        ({"all": {"pairs": 2, **plain}}, False),
+        ({"all": {"pairs": 2, **summary([1], [1], sym=[1])}}, True),
+    ):
+        out.print(_figures_table("figures", {**rows, "accepted": None}))
+        assert ("sym" in capsys.readouterr().out) == expected
 
 
 def test_damaged_models(learned, mugs, tmp_path):

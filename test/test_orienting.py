@@ -122,6 +122,14 @@ def test_there_and_back(run):
         np.testing.assert_allclose(entry.obj_T_world.matrix, old.alignment.captures[name].obj_T_world.matrix, atol=1e-5)
 
 
+def test_choosing_the_present_axes_keeps_all(run):
+    old = run.read_alignment()
+    orient(run.folder, "+x", None)
+    new = run.read_alignment()
+    assert new.digest == old.digest and new.axes_by_hand
+    assert new.alignment.warnings == ("captures a and b disagree",), "the doubt about the front is over"
+
+
 def test_a_damaged_template_is_told(run):
     run.template.write_bytes(run.template.read_bytes()[:-9])
     with pytest.raises(ValueError, match="align again"):

@@ -33,9 +33,11 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from uop3d_core.alignment.tables import Frames
     from uop3d_core.config import PoseSettings, RunSettings
-    from uop3d_core.types import Alignment
+    from uop3d_core.types import Alignment, Symmetry
 
 out, err = Console(), Console(stderr=True)
+PLAIN_FIGURES = 6
+"""More columns of figures than this stand closer together."""
 
 
 class FriendlyGroup(TyperGroup):
@@ -141,6 +143,7 @@ def learn(
             progress=progress,
         )
     _show_alignment(result.aligned.alignment, result.aligned.failed, result.aligned.notes)
+    _show_symmetry(result.aligned.run.read_alignment().symmetry)
     _show_model(result.trained.run.model, result.trained.reused, result.trained.seconds)
 
 
@@ -173,6 +176,7 @@ def align(
             progress=progress,
         )
     _show_alignment(result.alignment, result.failed, result.notes)
+    _show_symmetry(result.run.read_alignment().symmetry)
     out.print(f"picture: {result.run.pictures / 'alignment.png'}", soft_wrap=True, highlight=False)
 
 
@@ -425,6 +429,14 @@ def _show_alignment(alignment: Alignment, failed: dict[str, str], notes: Sequenc
         out.print(escape(note), soft_wrap=True, highlight=False)
 
 
+def _show_symmetry(symmetry: Symmetry) -> None:
+    if symmetry.fold == 1:
+        return
+    turn = f"{360 / symmetry.fold:g}°" if symmetry.fold else "any angle"
+    axis = ", ".join(f"{round(value, 2) + 0:.2f}" for value in symmetry.axis.tolist())
+    out.print(f"symmetric: turns by {turn} about ({axis}) in obj change nothing", soft_wrap=True, highlight=False)
+
+
 def _show_frames(frames: Frames) -> None:
     variants = list(dict.fromkeys(variant for part in frames.categories.values() for variant in part.weights))
     table = Table(title="sequences in one frame per category", title_justify="left")
@@ -447,7 +459,6 @@ def _show_model(path: Path, reused: bool, seconds: float) -> None:
 
 def _figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
     """Rows of figures as `metrics.summary` makes them; those modulo a symmetry where there is one."""
-    table = Table(title=escape(title), title_justify="left")
     columns = {
         "acc30": "acc30 %", "acc15": "acc15 %", "acc10": "acc10 %", "median_deg": "median °",
         "up_acc10": "up acc10 %", "up_median_deg": "up median °",
@@ -455,6 +466,8 @@ def _figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
         "label_sym_acc10": "label sym acc10 %", "label_sym_median_deg": "label sym median °",
     }  # fmt: skip
     columns = {key: title for key, title in columns.items() if any(row and key in row for row in rows.values())}
+    narrow = (0, 0) if len(columns) > PLAIN_FIGURES else (0, 1)
+    table = Table(title=escape(title), title_justify="left", padding=narrow)
     for column in ("", "n", *columns.values()):
         table.add_column(column, justify="right" if column else "left")
     for name, row in rows.items():

@@ -106,7 +106,7 @@ def draw_choices(run_folder: Path) -> Run:
 
 
 def orient(run_folder: Path, front: str | None, up: str | None) -> OrientResult:
-    """Give the aligned captures and the template other axes; see `chosen_axes`.
+    """Give the aligned captures and the template other axes; see `chosen_axes`. Choosing the present ones keeps these.
 
     Raises:
         FileNotFoundError: this is no run, or it is not aligned.
@@ -117,10 +117,14 @@ def orient(run_folder: Path, front: str | None, up: str | None) -> OrientResult:
     with run.locked():
         record = run.read_alignment()
         template, alignment = oriented(run.read_template(record), record.alignment, new_R_obj)
-        record = run.write_alignment(replace(record, alignment=alignment, axes_by_hand=True), template)
+        if np.allclose(new_R_obj, np.eye(3)):
+            kept = replace(record.alignment, warnings=alignment.warnings)
+            record = run.write_alignment(replace(record, alignment=kept, axes_by_hand=True))
+        else:
+            record = run.write_alignment(replace(record, alignment=alignment, axes_by_hand=True), template)
         for picture in run.pictures.glob("*.png"):
             picture.unlink()
-        meshes = {name: load(run.mesh(name), record.inputs.get(name, ""), MESH) for name in alignment.captures}
+        meshes = {name: load(run.mesh(name), record.inputs.get(name, ""), MESH) for name in record.alignment.captures}
         found = {name: mesh for name, mesh in meshes.items() if mesh is not None}
         if len(found) == len(meshes):
             draw_pictures(run, found, record)
