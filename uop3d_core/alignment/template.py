@@ -75,7 +75,11 @@ def oriented(template: Template, alignment: Alignment, new_R_obj: Array) -> tupl
 
 
 def _turned(symmetry: Symmetry, new_R_old: Array) -> Symmetry:
-    return symmetry if symmetry.fold == 1 else Symmetry(new_R_old @ symmetry.axis, symmetry.fold)
+    """With its axis, of which either sense means the same, along the positive half of a frame's axes."""
+    if symmetry.fold == 1:
+        return symmetry
+    axis = new_R_old @ symmetry.axis
+    return Symmetry(axis * np.sign(axis[np.abs(axis).argmax()]), symmetry.fold)
 
 
 def most_typical(meshes: Sequence[Mesh]) -> Mesh:
