@@ -112,8 +112,11 @@ def test_bodies_of_revolution_have_no_front(symmetry):
     assert "could not be told" in doubt and ("all around" in doubt) == (symmetry is not None)
 
 
-def test_one_capture_with_a_rotated_phone_does_not_tilt_up():
+def test_one_capture_with_a_rotated_phone_does_not_tilt_up_and_is_told_of():
     assert angle_deg(found(mug, lean=(1,))[0][2], Z) < 2
+    axes = find_axes(*category(mug, lean=(1,)), Symmetry.none())
+    assert axes.leaning == ("c1",) and "another side up" in axes.warnings()[0]
+    assert find_axes(*category(mug), Symmetry.none()).warnings() == ()
 
 
 def test_mean_direction_goes_with_the_majority():

@@ -29,6 +29,8 @@ PLANES = 12
 """Vertical planes that are tried, evenly turned."""
 LEVEL = np.deg2rad(8.0)
 """A capture whose up leans more than this has little say."""
+LEANING = np.deg2rad(60.0)
+"""One whose up leans more than this is told of."""
 ROUNDS = 20
 MIRRORED = 0.15
 """A mirror image may fit worse than the thing itself by this share."""
@@ -50,10 +52,18 @@ class Axes:
     Attributes:
         obj_R_common: (3, 3) from the frame of the alignment; rows are x, y, z.
         doubt: what is left to chance and what to do about it, one sentence, or "".
+        leaning: captures whose up is far from z.
     """
 
     obj_R_common: Array
     doubt: str
+    leaning: tuple[str, ...] = ()
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should look at."""
+        names = ", ".join(self.leaning)
+        lean = f"filmed with another side up than the others, or aligned upside down: {names}"
+        return (*([self.doubt] if self.doubt else []), *([lean] if names else []))
 
 
 def find_axes(alignment: Alignment, surfaces: Mapping[str, Surface], symmetry: Symmetry) -> Axes:
@@ -66,13 +76,15 @@ def find_axes(alignment: Alignment, surfaces: Mapping[str, Surface], symmetry: S
     """
     names = [name for name, entry in alignment.captures.items() if entry.accepted]
     meshes = [surfaces[name].mesh.transformed(alignment.captures[name].obj_T_world) for name in names]
-    z = mean_direction([alignment.captures[name].obj_T_world.R @ surfaces[name].up for name in names])
+    ups = [alignment.captures[name].obj_T_world.R @ surfaces[name].up for name in names]
+    z = mean_direction(ups)
+    leaning = tuple(name for name, up in zip(names, ups, strict=True) if up @ z < np.cos(LEANING))
     fold = symmetry.fold if abs(symmetry.axis @ z) > np.cos(LEVEL) else 1
     mirror = None if fold == 0 else _mirror_axis([surfaces[n] for n in evenly(names, CAPTURES)], alignment, meshes, z)
     x = _longest(meshes, z) if mirror is None else mirror
     lead = np.array([_lead(mesh, x) for mesh in meshes])
     x = x if lead.mean() >= 0 else -x
-    return Axes(np.stack([x, np.cross(z, x), z]), _doubt(fold, mirror is not None, _is_sure(lead)))
+    return Axes(np.stack([x, np.cross(z, x), z]), _doubt(fold, mirror is not None, _is_sure(lead)), leaning)
 
 
 def is_doubt(warning: str) -> bool:

@@ -55,8 +55,7 @@ def fuse_template(
     fused = _fuse(most_typical(meshes), meshes, settings)
     template = Template(alignment.category, fused, _turned(symmetry, axes.obj_R_common))
     template, placed = oriented(template, upright, np.eye(3))
-    warnings = (*placed.warnings, axes.doubt) if axes.doubt else placed.warnings
-    return template, replace(placed, warnings=warnings)
+    return template, replace(placed, warnings=(*placed.warnings, *axes.warnings()))
 
 
 def oriented(template: Template, alignment: Alignment, new_R_obj: Array) -> tuple[Template, Alignment]:
