@@ -34,7 +34,7 @@ class PairSettings(Settings):
     looks: int = Field(2, ge=1, le=64, description="typical looks that the views of a vertex are summed up by")
     hypotheses: int = Field(700, ge=10, le=100_000, description="sampled similarity hypotheses")
     cycle_temperature: float = Field(0.1, gt=0, description="a match weighs exp(-cycle distance / this), in diameters")
-    appearance_share: float = Field(0.2, ge=0, le=1, description="weight of appearance against geometry in the score")
+    appearance_share: float = Field(0.3, ge=0, le=1, description="weight of matches that all agree, against geometry")
     appearance_cutoff: float = Field(0.25, gt=0, description="matches farther apart cost no more, in diameters")
     scale_range: float = Field(1.5, gt=1, le=10, description="largest ratio of sizes once diameters are made equal")
     candidates: int = Field(32, ge=1, le=500, description="distinct hypotheses that are refined")

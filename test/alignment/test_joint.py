@@ -367,6 +367,25 @@ def test_ups_correct_what_all_pairs_of_a_capture_have_wrong():
     assert mean_error(helped, truth) < 0.85 * mean_error(plain, truth)
 
 
+def test_ups_tell_upright_from_upside_down():
+    """All pairs of one capture would have it upside down, by a hair; but a clear alignment is not overruled."""
+    truth, rng = captures(8, 4), np.random.default_rng(4)
+    upside_down = Sim3(1, np.diag([1.0, -1.0, -1.0]), np.zeros(3))
+    odd = [(a, "c7") for a in list(truth)[:7]]
+    rest = [pair(truth, a, b, [noisy(rng, 1)]) for a, b in combinations(list(truth)[:7], 2)]
+    ups = ups_of(truth, rng, 1)
+    unsure = [pair(truth, a, b, [upside_down, Sim3.identity()], gap=0.0005) for a, b in odd]
+    plain = joint_alignment("mug", [*rest, *unsure], unit_frames(truth), SETTINGS)
+    helped = joint_alignment("mug", [*rest, *unsure], unit_frames(truth), SETTINGS, ups=ups)
+    assert spread(plain, truth, list(truth))[0] > 170 and spread(helped, truth, list(truth))[0] < 5
+    sure = [pair(truth, a, b, [Sim3.identity(), upside_down], gap=0.02) for a, b in odd]
+    wrong = ups | {"c7": -ups["c7"]}
+    assert (
+        spread(joint_alignment("mug", [*rest, *sure], unit_frames(truth), SETTINGS, ups=wrong), truth, ["c0", "c7"])[0]
+        < 5
+    )
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", ["random", "some turned", "few"])
 def test_useless_ups_do_no_harm(kind, seed):

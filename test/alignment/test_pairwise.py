@@ -207,7 +207,7 @@ def test_score_of_the_truth_is_near_zero_and_the_best():
     others = [Sim3(1, R, np.zeros(3)) for R in random_rotations(50, np.random.default_rng(0))]
     scores, geometry, appearance = score(a, b, matches, batch([true, *others]), QUICK)
     assert scores[0] > -0.005 and scores.argmax() == 0
-    np.testing.assert_allclose(scores, -(0.8 * geometry + 0.2 * appearance), atol=1e-6)
+    np.testing.assert_allclose(scores, -(0.7 * geometry + 0.3 * appearance), atol=1e-6)
 
 
 def test_score_does_not_depend_on_the_order_of_the_pair():
@@ -254,7 +254,7 @@ def test_matches_of_copies_are_right_and_unseen_vertices_weigh_nothing():
     matches = match(a, b, feature_distance(a, b), 0.1)
     V, seen = len(a.vertices), torch.from_numpy(order_of(a, half_seen) >= 20)
     assert not matches.weights[:V][~seen].any() and (matches.weights[:V][seen] > 0).all()
-    assert matches.weights.mean() == pytest.approx(1, abs=1e-5)
+    assert matches.weights.max() == 1  # copies: the way there and back ends where it began
     mapped = batch([unit_similarity(a, b, a_T_b)]).apply(matches.a[:V][seen])[0]
     np.testing.assert_allclose(mapped, matches.b[:V][seen], atol=1e-4)
 
@@ -344,8 +344,8 @@ def test_far_matches_all_cost_the_same():
     true = batch([unit_similarity(a, b, a_T_b)])
     matches = match(a, b, feature_distance(a, b), 0.1)
     wrong = [Matches(matches.a, matches.b + shift, matches.weights) for shift in (0.5, 5.0)]
-    near, far = (score(a, b, m, true, QUICK)[2] for m in wrong)
-    assert near == far == pytest.approx(QUICK.appearance_cutoff, abs=1e-5)
+    near, far = (float(score(a, b, m, true, QUICK)[2]) for m in wrong)
+    assert near == far == pytest.approx(QUICK.appearance_cutoff * float(matches.weights.mean()), abs=1e-5)
 
 
 def test_nothing_in_common():

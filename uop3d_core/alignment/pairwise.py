@@ -201,7 +201,8 @@ class Matches:
 
     Attributes:
         a, b: (N, 3) matched points; the first V_a rows belong to a's vertices, the others to b's.
-        weights: (N,) cycle weight, mean 1 over all rows; 0 where a vertex was never seen.
+        weights: (N,) cycle weight in [0, 1], 1 for a match that comes back to where it started, 0 where a vertex was
+            never seen. The less the looks agree with themselves, the less they say beside the shapes.
     """
 
     a: Tensor
@@ -209,9 +210,8 @@ class Matches:
     weights: Tensor
 
     def take(self, index: Tensor) -> Matches:
-        """Some of the rows; their weights have mean 1 again."""
-        weights = self.weights[index]
-        return Matches(self.a[index], self.b[index], weights / weights.mean().clamp(min=1e-9))
+        """Some of the rows."""
+        return Matches(self.a[index], self.b[index], self.weights[index])
 
 
 def match(a: PreparedSurface, b: PreparedSurface, distance: Tensor, temperature: float) -> Matches:
@@ -224,7 +224,7 @@ def match(a: PreparedSurface, b: PreparedSurface, distance: Tensor, temperature:
     return Matches(
         torch.cat([a.vertices, a.vertices[to_a]]),
         torch.cat([b.vertices[to_b], b.vertices]),
-        weights / weights.mean().clamp(min=1e-9),
+        weights,
     )
 
 

@@ -29,6 +29,9 @@ COARSE_ROUNDS = 8
 LARGEST_TURN = 0.5
 """Radians that a rotation may change in one step."""
 CG_STEPS = 200
+AGREED_DIRECTION = np.deg2rad(15.0)
+"""Directions that spread more in the median are no help to choose between places."""
+LEANING_SAY = 0.5
 SCALE_TOLERANCE = 0.1
 """Cauchy scale of disagreements in log scale."""
 
@@ -150,7 +153,7 @@ def synchronize(
         initial: one more start; the only one where the common frame is prescribed by `fixed` or `symmetry`.
         fixed: (N,) bool, nodes that stay as they are in `initial`; the others' entries there do not matter.
         symmetry: rotations about an axis of the common frame that change nothing; takes `initial`.
-        directions: used in the last rounds only, for they tell nothing about the turn around them.
+        directions: used in a last sweep and the last rounds only, for they tell nothing about the turn around them.
 
     Returns:
         The solution in the frame of `initial`, or in that of the node it started from.
@@ -175,6 +178,7 @@ def synchronize(
         for start in np.argsort(-problem.degree, kind="stable")[:starts]:
             settle(problem.grow(np.tile(np.eye(3), (count, 1, 1)), np.arange(count) == start))
     R = min(found, key=lambda entry: round(entry[0], 9))[1]
+    R = problem.sweep(R, free, directions)
     R = closest_rotation(problem.average(R, free, tolerances.fine, rounds, directions))
     residual, mode = problem.residuals(R)
     nodes = problem.similarities(R, mode, residual, initial or Nodes.identity(count), free)
@@ -187,6 +191,38 @@ def turns_of(symmetry: Symmetry | None) -> Array:
         return np.eye(3)[None]
     angles = 2 * np.pi / symmetry.fold * np.arange(symmetry.fold)
     return Rotation.from_rotvec(angles[:, None] * symmetry.axis).as_matrix()
+
+
+@dataclass(frozen=True, eq=False)
+class _Leaning:
+    """How far nodes lean from the direction they share.
+
+    Attributes:
+        centre: (3,) that direction in the common frame.
+        vectors: (3,) in the node's frame, by node.
+        say: what leaning far costs, in shares of disagreeing with all edges: it decides between otherwise even places.
+    """
+
+    centre: Array
+    vectors: dict[int, Array]
+    say: float
+
+    @classmethod
+    def of(cls, directions: Directions | None, R: Array) -> _Leaning | None:
+        """None where too few nodes have a direction, or these do not agree on one."""
+        if directions is None or len(directions.nodes) < 3 or directions.strength == 0:
+            return None
+        centre, _, spread = common_direction((R[directions.nodes] @ directions.vectors[..., None])[..., 0])
+        if spread > AGREED_DIRECTION:
+            return None
+        vectors = dict(zip(directions.nodes.tolist(), directions.vectors, strict=True))
+        return cls(centre, vectors, LEANING_SAY * min(directions.strength, 1.0))
+
+    def tilt(self, node: int, candidates: Array) -> Array:
+        """(C,) radians for rotations (C, 3, 3) of a node; 0 where it has no direction."""
+        if node not in self.vectors:
+            return np.zeros(len(candidates))
+        return np.arccos(np.clip(candidates @ self.vectors[node] @ self.centre, -1, 1))
 
 
 class Synchronizer:
@@ -231,7 +267,7 @@ class Synchronizer:
 
     # ---- voting -------------------------------------------------------------------------------------------------
 
-    def vote(self, node: int, R: Array, known: Array) -> tuple[Array, float]:
+    def vote(self, node: int, R: Array, known: Array, leaning: _Leaning | None = None) -> tuple[Array, float]:
         """The prediction for a node that most of its known neighbours support, and its mean disagreement."""
         mine = self.incident[node]
         mine = mine[known[self.to[mine]]]
@@ -254,6 +290,9 @@ class Synchronizer:
         angle = np.arccos(np.clip(cosine, -1, 1)).reshape(len(candidates), *self.cost[mine].shape)
         cost = np.minimum((angle / self.tolerances.truncate + self.cost[mine]).min(-1), 1)
         disagreement = cost @ self.weight[mine]
+        if leaning is not None:
+            tilt = leaning.tilt(node, candidates) / self.tolerances.truncate
+            disagreement = disagreement + leaning.say * np.minimum(tilt, 1) * self.weight[mine].sum()
         best = int(disagreement.argmin())
         return candidates[best], float(disagreement[best] / self.weight[mine].sum())
 
@@ -276,12 +315,15 @@ class Synchronizer:
             np.add.at(ties, self.to[self.incident[node]], self.weight[self.incident[node]])
         return R
 
-    def sweep(self, R: Array, free: Array) -> Array:
-        """Every free node, in turn, moves to where most of its neighbours want it."""
+    def sweep(self, R: Array, free: Array, directions: Directions | None = None) -> Array:
+        """Every free node, in turn, moves to where most of its neighbours, and its direction, want it."""
+        leaning = _Leaning.of(directions, R)
+        if directions is not None and leaning is None:
+            return R
         R, known = R.copy(), np.ones(self.count, dtype=bool)
         for node in np.flatnonzero(free).tolist():
             if len(self.incident[node]):
-                R[node] = self.vote(node, R, known)[0]
+                R[node] = self.vote(node, R, known, leaning)[0]
         return R
 
     # ---- averaging ----------------------------------------------------------------------------------------------
