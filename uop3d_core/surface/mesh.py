@@ -21,7 +21,7 @@ from uop3d_core.volume import Grid, Lattice, extract_mesh
 
 MIN_VIEWS = 3
 MIN_POINTS = 100
-MIN_COVERED = 0.8
+MIN_COVERED = 0.7
 CHECKED_PIXELS = 1000
 CLOSING_RADII = (0.02, 0.03, 0.045, 0.065, 0.1, 0.15)
 COVERAGE_LOSS = 0.02
