@@ -30,7 +30,8 @@ from reference.alignment import ReferenceSettings
 from reference.alignment import align_pair as published_align_pair
 
 from uop3d_core.alignment.joint import joint_alignment
-from uop3d_core.alignment.pairwise import align_pair, prepare
+from uop3d_core.alignment.pairwise import align_pair
+from uop3d_core.alignment.prepared import prepare
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import read_captures
 from uop3d_core.config import JointSettings, PairSettings, SurfaceSettings, parse_settings

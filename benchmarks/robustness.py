@@ -24,7 +24,8 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from synchronization import auroc, calibration_error, draw_reliability, reliability
 
 from uop3d_core.alignment.joint import joint_alignment
-from uop3d_core.alignment.pairwise import align_pair, prepare
+from uop3d_core.alignment.pairwise import align_pair
+from uop3d_core.alignment.prepared import prepare
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import read_captures
 from uop3d_core.config import JointSettings, PairSettings, SurfaceSettings

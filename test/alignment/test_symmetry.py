@@ -8,7 +8,7 @@ from scenes import random_sim3, solid, surface
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment import symmetry as module
-from uop3d_core.alignment.pairwise import PreparedSurface, prepare
+from uop3d_core.alignment.prepared import PreparedSurface, prepare
 from uop3d_core.alignment.symmetry import detect_symmetry, follow_axis
 from uop3d_core.config import PairSettings, SymmetrySettings
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Symmetry

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uop3d_core.alignment.comparison import SHAPE_FLOOR, TOLD, compare, evenly
-from uop3d_core.alignment.pairwise import PreparedSurface, prepare
+from uop3d_core.alignment.prepared import PreparedSurface, prepare
 from uop3d_core.config import PairSettings
 from uop3d_core.geometry import Array, closest_rotation, rotation_error
 from uop3d_core.types import Alignment, Mesh, Surface, Symmetry

@@ -17,7 +17,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from uop3d_core.alignment.pairwise import Matches, PreparedSurface, Similarities, feature_distance, refine
+from uop3d_core.alignment.pairwise import Matches, Similarities, feature_distance, refine
+from uop3d_core.alignment.prepared import PreparedSurface
 from uop3d_core.config import PairSettings
 from uop3d_core.geometry import Array
 from uop3d_core.types import Alignment, Sim3

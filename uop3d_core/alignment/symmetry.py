@@ -28,7 +28,7 @@ from uop3d_core.alignment.comparison import (
     obj_T_unit,
     own_shape,
 )
-from uop3d_core.alignment.pairwise import PreparedSurface
+from uop3d_core.alignment.prepared import PreparedSurface
 from uop3d_core.config import SymmetrySettings
 from uop3d_core.geometry import Array, closest_rotation
 from uop3d_core.types import Alignment, Symmetry

@@ -23,7 +23,7 @@ from uop3d_core.alignment.axes import find_axes, turn_between
 from uop3d_core.alignment.comparison import evenly
 from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
 from uop3d_core.alignment.joint import joint_alignment, place_captures, reorient
-from uop3d_core.alignment.pairwise import prepare
+from uop3d_core.alignment.prepared import prepare
 from uop3d_core.alignment.symmetry import detect_symmetry, follow_axis
 from uop3d_core.alignment.template import fuse_template, oriented
 from uop3d_core.atomic import DRAFT

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from uop3d_core.alignment.pairwise import PreparedSurface, align_pair, prepare
+from uop3d_core.alignment.pairwise import align_pair
+from uop3d_core.alignment.prepared import PreparedSurface, prepare
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import PairSettings, SurfaceSettings
