@@ -34,6 +34,8 @@ from uop3d_core.geometry import Array
 from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
 
 TINY = 1e-9
+MATCHES_SHARE = 0.5
+MISFIT_POWER = 1.5
 STRANDED = "its only alignments are to captures that were rejected"
 
 
@@ -45,7 +47,7 @@ class Support:
         count: how many they are.
         agreement: how well they agree with the solution, 0 to 1; 1 where there are none.
         likely: the same where a mode counts as far as the pair itself holds it likely.
-        distance: how badly they usually fit at best, in diameters (minus the median of the best scores).
+        distance: how badly they usually fit at best, in diameters: the median of their misfits.
     """
 
     count: Array
@@ -61,7 +63,7 @@ class Support:
     def credit(self, usual: Support) -> Array:
         """Likely agreement, less where the fit is worse than usual."""
         worse = np.maximum(self.distance, TINY) / max(float(np.median(usual.distance)), TINY)
-        return self.likely / np.maximum(1, worse)
+        return self.likely / np.maximum(1, worse) ** MISFIT_POWER
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +205,7 @@ class CaptureGraph:
         residual, mode = Synchronizer(len(names), edges, self.tolerances, self.symmetry).residuals(nodes.R)
         votes = np.exp(-((residual / self.tolerances.coarse) ** 2))
         chance = 1 - np.minimum(edges.cost[np.arange(len(mode)), mode], 1)
-        distance = np.array([-pair.scores[0] for pair in self.pairs])[keep]
+        distance = np.array([_misfit(pair) for pair in self.pairs])[keep]
         ends = np.concatenate([to, of])
         count = np.bincount(ends, minlength=len(names))
         mine = np.split(np.argsort(ends, kind="stable") % max(len(to), 1), np.cumsum(count)[:-1])
@@ -309,6 +311,14 @@ class CaptureGraph:
             obj_T_world = _sim3(found.nodes, i) @ self.unit_T_world[name]
             captures[name] = CaptureAlignment(obj_T_world, float(agreement[i]), False, reasons[name], float(right[i]))
         return captures
+
+
+def _misfit(pair: PairAlignment) -> float:
+    """Mean distance of surfaces and matches of the best mode, in diameters.
+
+    Unlike the score it counts matches that do not even agree among themselves: they tell other kinds of objects.
+    """
+    return float((1 - MATCHES_SHARE) * pair.geometry[0] + MATCHES_SHARE * pair.appearance[0])
 
 
 def _mode_cost(scores: Array, settings: JointSettings) -> Array:

@@ -169,16 +169,17 @@ def score(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Score, geometric and appearance distance, each (H,), distances as shares of the diameter (score: minus).
 
-    Matches that are farther apart than the cutoff all count the same: a few very wrong ones shall not decide.
+    Matches that are farther apart than the cutoff all count the same: a few very wrong ones shall not decide. In the
+    score, appearance weighs the less the less the matches agree among themselves.
     """
     root = T.s.sqrt()[:, None]
     forward = b.distance(T.apply(a.vertices)).abs() / root
     backward = a.distance(T.apply_inverse(b.vertices)).abs() * root
     apart = ((T.apply(matches.a) - matches.b).norm(dim=2) / root).clamp(max=settings.appearance_cutoff)
     geometry = (torch.cat([forward, backward], 1) * torch.cat([a.areas, b.areas])).mean(1)
-    appearance = (apart * matches.weights).mean(1)
-    share = settings.appearance_share
-    return -((1 - share) * geometry + share * appearance), geometry, appearance
+    trust, share = matches.weights.mean(), settings.appearance_share
+    appearance = (apart * matches.weights).mean(1) / trust.clamp(min=1e-9)
+    return -((1 - share) * geometry + share * trust * appearance), geometry, appearance
 
 
 def distinct(T: Similarities, scores: Tensor, count: int, angle_deg: float) -> Tensor:
