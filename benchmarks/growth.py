@@ -5,7 +5,7 @@ one row per run, seconds on the clock by stage, CPU seconds and peak memory of a
 pairs of captures; and the exponent b of time = a N^b, fitted to the logarithms.
 
 Every run is a program of its own, started in an empty run directory. Memory is the proportional set size, in which what
-processes share counts once, sampled five times a second.
+processes share counts once, sampled five times a second. CPU seconds do not contain those of Ray's workers.
 
 For thousands of captures, `--joint` makes no captures but pairs: true rotations with 5 degrees of noise, of which one
 in five has a flip first and one in ten something random; that shows the pair graph and the joint alignment alone.
