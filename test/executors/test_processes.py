@@ -115,8 +115,9 @@ def test_consumer_that_stops_listening():
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_workers_do_not_outlive_a_killed_or_interrupted_parent(end):
     code = """
-        import calls
+        import calls, signal
         from uop3d_core.executors.processes import ProcessExecutor
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
         with ProcessExecutor(2, start_s=0) as pool:
             for name, pid in pool.map(calls.who, {}, {"a": 0, "b": 0}):
                 print(pid, flush=True)
