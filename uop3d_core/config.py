@@ -73,7 +73,7 @@ class JointSettings(Settings):
     )
     min_agreement: float = Field(0.4, ge=0, le=1, description="captures that agree less with the others are rejected")
     min_standing: float = Field(
-        0.5, ge=0, le=1, description="captures with less than this share of the usual likely and close fits as well"
+        0.45, ge=0, le=1, description="captures with less than this share of the usual likely and close fits as well"
     )
 
 
