@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from uop3d_core import backbones
+from uop3d_core import backbones, plugins
 
 
 class Mean:
@@ -40,7 +40,7 @@ def plugged(monkeypatch):
         EntryPoint("broken", "no_such_module:create", group),
         EntryPoint("hog", "third_party:create", group),
     ]
-    monkeypatch.setattr(backbones, "entry_points", lambda group: [p for p in points if p.group == group])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [p for p in points if p.group == group])
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import calls
 import pytest
 
-from uop3d_core import executors
+from uop3d_core import executors, plugins
 from uop3d_core.executors import executor_names, load_executor, usable_cores
 from uop3d_core.executors.serial import SerialExecutor
 
@@ -63,6 +63,6 @@ def installed(workers, address):
 def test_installed_engine(monkeypatch):
     point = EntryPoint("farm", "test_table:installed", executors.ENTRY_POINT_GROUP)
     monkeypatch.setattr(EntryPoint, "load", lambda self: installed)
-    monkeypatch.setattr(executors, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
     assert "farm" in executor_names()
     assert load_executor("farm:here:7", 3).given == (3, "here:7")

@@ -159,6 +159,11 @@ class CaptureGraph:
         scale, R, t = _compose((scale, R, t), _inverse(_at(world, of)))
         return Edges(to, of, scale, R, t, cost, np.ones(E))
 
+    @cached_property
+    def misfit(self) -> Array:
+        """How badly every pair (E,) fits at best."""
+        return np.array([_misfit(pair) for pair in self.pairs])
+
     def selection(self, names: Sequence[str], strangers: Iterable[str] = ()) -> tuple[Array, Array, Array]:
         """Which pairs are between some captures, but not between two strangers; `to` and `of` of these in `names`."""
         place = {name: i for i, name in enumerate(names)}
@@ -205,7 +210,7 @@ class CaptureGraph:
         residual, mode = Synchronizer(len(names), edges, self.tolerances, self.symmetry).residuals(nodes.R)
         votes = np.exp(-((residual / self.tolerances.coarse) ** 2))
         chance = 1 - np.minimum(edges.cost[np.arange(len(mode)), mode], 1)
-        distance = np.array([_misfit(pair) for pair in self.pairs])[keep]
+        distance = self.misfit[keep]
         ends = np.concatenate([to, of])
         count = np.bincount(ends, minlength=len(names))
         mine = np.split(np.argsort(ends, kind="stable") % max(len(to), 1), np.cumsum(count)[:-1])

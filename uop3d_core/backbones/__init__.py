@@ -6,9 +6,9 @@ Cell (i, j) is centred at crop pixel ((j + 0.5) * stride - 0.5, (i + 0.5) * stri
 
 from __future__ import annotations
 
-import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
+
+from uop3d_core.plugins import known_names, load_factory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class FeatureBackbone(Protocol):
 
 def backbone_names() -> list[str]:
     """All names that `load_backbone` knows, built in or installed."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    return known_names(BUILT_IN, ENTRY_POINT_GROUP)
 
 
 def load_backbone(spec: str, device: str = "cpu") -> FeatureBackbone:
@@ -61,13 +61,6 @@ def load_backbone(spec: str, device: str = "cpu") -> FeatureBackbone:
         FileNotFoundError: the weights are not there.
     """
     name, _, weights = spec.partition(":")
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        factory = getattr(importlib.import_module(module), attribute)
-    elif name in installed:
-        factory = installed[name].load()
-    else:
-        raise ValueError(f"unknown backbone {name!r}; known are {', '.join(backbone_names())}")
+    factory = load_factory(name, "backbone", BUILT_IN, ENTRY_POINT_GROUP)
     backbone: FeatureBackbone = factory(weights or None).to(device)
     return backbone

@@ -8,13 +8,13 @@ runs. Third parties add engines by a Python entry point.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
+
+from uop3d_core.plugins import known_names, load_factory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -70,7 +70,7 @@ def usable_cores() -> int:
 
 def executor_names() -> list[str]:
     """All names that `load_executor` knows, built in or installed."""
-    return sorted({*BUILT_IN, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    return known_names(BUILT_IN, ENTRY_POINT_GROUP)
 
 
 def load_executor(spec: str, workers: int | None = None) -> Executor:
@@ -91,13 +91,5 @@ def load_executor(spec: str, workers: int | None = None) -> Executor:
     if workers is not None and workers < 1:
         raise ValueError(f"at least 1 worker is needed, not {workers}")
     name, _, address = spec.partition(":")
-    installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        factory = getattr(importlib.import_module(module), attribute)
-    elif name in installed:
-        factory = installed[name].load()
-    else:
-        raise ValueError(f"unknown engine {name!r}; known are {', '.join(executor_names())}")
-    executor: Executor = factory(workers, address)
+    executor: Executor = load_factory(name, "engine", BUILT_IN, ENTRY_POINT_GROUP)(workers, address)
     return executor
