@@ -9,7 +9,7 @@ from uop3d_core.alignment.template import fuse_template
 from uop3d_core.config import TemplateSettings
 from uop3d_core.geometry import rotation_error
 from uop3d_core.types import Alignment, CaptureAlignment, Mesh, Sim3, Surface, Symmetry
-from uop3d_core.volume import Grid, Lattice, closest_points, extract_mesh
+from uop3d_core.volume import Grid, Lattice, extract_mesh, signed_distance
 
 QUICK = TemplateSettings(vertices=400, resolution=36)
 SHAPE = potato(2)
@@ -31,9 +31,11 @@ def category(meshes: list[Mesh], seed: int = 0, rejected: tuple[str, ...] = ()) 
 
 def distance_to(template: Mesh, mesh: Mesh) -> float:
     """Mean distance both ways."""
-    return float(
-        (closest_points(template, mesh.vertices)[1].mean() + closest_points(mesh, template.vertices)[1].mean()) / 2
+    there, back = (
+        signed_distance(template, 64).sample(mesh.vertices),
+        signed_distance(mesh, 64).sample(template.vertices),
     )
+    return float((np.abs(there).mean() + np.abs(back).mean()) / 2)
 
 
 @pytest.fixture(scope="module")

@@ -41,12 +41,11 @@ def feature_distance(a: PreparedSurface, b: PreparedSurface) -> Tensor:
     (V, K, _), (M, L, _) = a.features.shape, b.features.shape
     rows, columns = _penalised(a, first=True), _penalised(b, first=False)
     similarity = (rows @ columns.T).view(K, V, L, M)
-    forward = (_chord(similarity.amax(2)) * a.views.T[..., None]).sum(0)
-    backward = (_chord(similarity.amax(0)) * b.views.T).sum(1)
+    forward = _chord(similarity.amax(2)).mul_(a.views.T[..., None]).sum(0)
+    backward = _chord(similarity.amax(0)).transpose(0, 1).mul_(b.views.T[:, None]).sum(0)
     views_a, views_b = a.views.sum(1), b.views.sum(1)
-    distance = (forward + backward) / (views_a[:, None] + views_b[None]).clamp(min=1)
-    unseen = (views_a == 0)[:, None] | (views_b == 0)[None]
-    return distance.masked_fill(unseen, float("inf"))
+    distance = forward.add_(backward).div_((views_a[:, None] + views_b[None]).clamp(min=1))
+    return distance.masked_fill_((views_a == 0)[:, None] | (views_b == 0)[None], float("inf"))
 
 
 def _penalised(surface: PreparedSurface, first: bool) -> Tensor:
@@ -58,7 +57,8 @@ def _penalised(surface: PreparedSurface, first: bool) -> Tensor:
 
 
 def _chord(similarity: Tensor) -> Tensor:
-    return (2 - 2 * similarity.clamp(-1, 1)).clamp(min=0).sqrt()
+    """Distance between unit vectors by their scalar product, in its place."""
+    return similarity.clamp_(min=-1).mul_(-2).add_(2).clamp_(min=0).sqrt_()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def match(a: PreparedSurface, b: PreparedSurface, distance: Tensor, temperature:
     to_b, to_a = distance.argmin(1), distance.argmin(0)
     cycle_a = (a.vertices - a.vertices[to_a[to_b]]).norm(dim=1)
     cycle_b = (b.vertices - b.vertices[to_b[to_a]]).norm(dim=1)
-    seen = torch.cat([distance.isfinite().any(1), distance.isfinite().any(0)])
+    seen = torch.cat([a.views.any(1) & b.views.any(), b.views.any(1) & a.views.any()])
     weights = torch.exp(-torch.cat([cycle_a, cycle_b]) / temperature) * seen
     return Matches(
         torch.cat([a.vertices, a.vertices[to_a]]),
@@ -172,28 +172,35 @@ def score(
     Matches that are farther apart than the cutoff all count the same: a few very wrong ones shall not decide. In the
     score, appearance weighs the less the less the matches agree among themselves.
     """
+    forward = b.distance(T.apply(a.vertices))
+    backward = a.distance(T.apply_inverse(b.vertices)) * T.s[:, None]
+    apart = (T.apply(matches.a) - matches.b).norm(dim=2)
+    return _score(torch.cat([forward, backward], 1), apart, torch.cat([a.areas, b.areas]), matches.weights, T, settings)
+
+
+def _score(
+    distances: Tensor, apart: Tensor, areas: Tensor, weights: Tensor, T: Similarities, settings: PairSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`score` by distances of vertices (H, V_a + V_b) and between matches (H, N), both as lengths in b."""
     root = T.s.sqrt()[:, None]
-    forward = b.distance(T.apply(a.vertices)).abs() / root
-    backward = a.distance(T.apply_inverse(b.vertices)).abs() * root
-    apart = ((T.apply(matches.a) - matches.b).norm(dim=2) / root).clamp(max=settings.appearance_cutoff)
-    geometry = (torch.cat([forward, backward], 1) * torch.cat([a.areas, b.areas])).mean(1)
-    trust, share = matches.weights.mean(), settings.appearance_share
-    appearance = (apart * matches.weights).mean(1) / trust.clamp(min=1e-9)
+    geometry = (distances.abs() / root) @ areas / len(areas)
+    trust, share = weights.mean(), settings.appearance_share
+    apart = (apart / root).clamp(max=settings.appearance_cutoff)
+    appearance = apart @ weights / len(weights) / trust.clamp(min=1e-9)
     return -((1 - share) * geometry + share * trust * appearance), geometry, appearance
 
 
 def distinct(T: Similarities, scores: Tensor, count: int, angle_deg: float) -> Tensor:
     """Indices of the best `count` hypotheses whose rotations differ by more than an angle, best first."""
     order = scores.argsort(descending=True)[: 40 * count]
-    R = T.R[order]
-    trace = torch.einsum("hij,gij->hg", R, R)
-    same = trace > 1 + 2 * float(np.cos(np.deg2rad(angle_deg)))
+    R = T.R[order].flatten(1)
+    apart = (R @ R.T <= 1 + 2 * float(np.cos(np.deg2rad(angle_deg)))).numpy()
     chosen: list[int] = []
-    free = torch.ones(len(order), dtype=torch.bool)
-    for i in range(len(order)):
-        if free[i] and len(chosen) < count:
-            chosen.append(i)
-            free &= ~same[i]
+    free = np.ones(len(order), dtype=bool)
+    while free.any() and len(chosen) < count:
+        chosen.append(int(free.argmax()))
+        free &= apart[chosen[-1]]
+        free[chosen[-1]] = False
     return order[torch.tensor(chosen)]
 
 
@@ -209,19 +216,21 @@ def refine(
 
     Each keeps its best-scoring iterate.
     """
-    best, best_score = T, score(a, b, matches, T, settings)[0]
+    best, best_score = T, torch.full_like(T.s, -torch.inf)
     for _ in range(settings.iterations if steps is None else steps):
-        T = _step(a, b, matches, T, settings)
-        now = score(a, b, matches, T, settings)[0]
+        now, delta = _step(a, b, matches, T, settings)
         better = now > best_score
         best, best_score = T.where(better, best), torch.where(better, now, best_score)
-    return best
+        T = _update(T, delta)
+    return T.where(score(a, b, matches, T, settings)[0] > best_score, best)
 
 
 def _step(
     a: PreparedSurface, b: PreparedSurface, matches: Matches, T: Similarities, settings: PairSettings
-) -> Similarities:
-    """One step: x_b changes by w x x_b + u x_b + v for small rotation w, log-scale u and translation v.
+) -> tuple[Tensor, Tensor]:
+    """Score (H,) of similarities and the change (H, 7) of one step, as `_update` takes it.
+
+    x_b changes by w x x_b + u x_b + v for small rotation w, log-scale u and translation v.
 
     Residuals: signed distance of a's vertices in b's field, of b's vertices in a's field (times the scale, so all
     are lengths in b), and the vectors between appearance matches; weights 1 / (|r| + robust distance).
@@ -230,11 +239,9 @@ def _step(
     r_f, n_f = b.lookup(x)
     inverse = T.apply_inverse(b.vertices)
     r_b, n_a = a.lookup(inverse)
-    r_b = r_b * T.s[:, None]
-    n_b = -(n_a @ T.R.mT)
-    y = b.vertices.expand_as(inverse)
-    residual = torch.cat([r_f, r_b], 1)
-    normal, where = torch.cat([n_f, n_b], 1), torch.cat([x, y], 1)
+    residual = torch.cat([r_f, r_b * T.s[:, None]], 1)
+    normal = torch.cat([n_f, -(n_a @ T.R.mT)], 1)
+    where = torch.cat([x, b.vertices.expand_as(inverse)], 1)
     areas = torch.cat([a.areas, b.areas])
     w_geo = (1 - settings.appearance_share) * areas / (residual.abs() + ROBUST_DISTANCE)
     J = torch.cat([torch.linalg.cross(where, normal), (where * normal).sum(-1, keepdim=True), normal], dim=-1)
@@ -247,8 +254,8 @@ def _step(
     w_app = w_app * (length < settings.appearance_cutoff * T.s.sqrt()[:, None])
     Hp, gp = _point_terms(p, apart, w_app)
     damping = 1e-3 * torch.eye(7) * len(areas)
-    delta = torch.linalg.solve(H + Hp + damping, -(g + gp))
-    return _update(T, delta)
+    scores = _score(residual, length, areas, matches.weights, T, settings)[0]
+    return scores, torch.linalg.solve(H + Hp + damping, -(g + gp))
 
 
 def _point_terms(p: Tensor, apart: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,8 +316,9 @@ def align_pair(
         raise ValueError(f"captures {a.name} and {b.name}: {error}") from error
     problem = thinned(a, b, matches, SIFTED_ON)
     scores = score(*problem, T, settings)[0]
-    T = T.joined(turned(T.take(scores.argmax()[None]), b.vertices))
-    T = T.take(distinct(T, score(*problem, T, settings)[0], settings.candidates, settings.mode_angle_deg / 2))
+    seeds = turned(T.take(scores.argmax()[None]), b.vertices)
+    T, scores = T.joined(seeds), torch.cat([scores, score(*problem, seeds, settings)[0]])
+    T = T.take(distinct(T, scores, settings.candidates, settings.mode_angle_deg / 2))
     for points, steps, count in (
         (FIRST_REFINED_ON, FIRST_STEPS, REFINED),
         (REFINED_ON, settings.iterations, settings.modes),

@@ -35,7 +35,7 @@ class PreparedSurface:
         areas: (V,) share of the surface that a vertex stands for, mean 1.
         features: (V, K, C) float32, typical looks of every vertex, L2-normalised.
         views: (V, K) float32, how many views look like that; 0 where there is nothing.
-        field: (1, 4, X, Y, Z) signed distance and its gradient.
+        field: (1, 4, Z, Y, X) signed distance and its gradient.
         field_low, field_high: (3,) corners of the field's lattice.
     """
 
@@ -62,8 +62,8 @@ class PreparedSurface:
     def _sample(self, points: Tensor, channels: int) -> tuple[Tensor, Tensor]:
         """The field's first channels (channels, ...) at (..., 3) points moved into its box, and by how much."""
         span = self.field_high - self.field_low
-        clamped = torch.minimum(torch.maximum(points, self.field_low), self.field_high)
-        grid = ((clamped - self.field_low) / span * 2 - 1).flip(-1)
+        clamped = points.clamp(self.field_low, self.field_high)
+        grid = (clamped - (self.field_low + self.field_high) / 2) * (2 / span)
         flat = F.grid_sample(self.field[:, :channels], grid.reshape(1, -1, 1, 1, 3), align_corners=True)
         return flat.reshape(channels, *points.shape[:-1]), points - clamped
 
@@ -107,7 +107,7 @@ def prepare(surface: Surface, settings: PairSettings) -> PreparedSurface:
         torch.tensor(unit.vertices[order]).float(),
         torch.from_numpy((areas / areas.mean())[order]).float(),
         *looks,
-        torch.from_numpy(field)[None],
+        torch.from_numpy(np.ascontiguousarray(field.transpose(0, 3, 2, 1)))[None],
         torch.from_numpy(low).float(),
         torch.from_numpy(high).float(),
     )
