@@ -415,15 +415,40 @@ class Detection:
 
 
 @dataclass(frozen=True, eq=False)
+class PoseHypothesis:
+    """One of several distinct poses that an image leaves open.
+
+    Attributes:
+        cam_T_obj: (4, 4) rigid transform; translation in object units.
+        probability: that it is the right one, in [0, 1].
+    """
+
+    cam_T_obj: Array
+    probability: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cam_T_obj", _rigid(self.cam_T_obj, "cam_T_obj"))
+
+
+@dataclass(frozen=True, eq=False)
 class PoseEstimate:
     """Pose of one object in one image.
 
     Attributes:
         detection: the box it was estimated from.
         cam_T_obj: (4, 4) rigid transform; translation in object units (multiply by `scale` for metres).
-        score: in [0, 1], higher is better; 0 where no pose was found.
+        score: probability in [0, 1] that the box shows this category and the rotation is within 30 degrees (where the
+            category is symmetric: of an equivalent one); 0 where no pose was found.
         scale: metres per object unit; NaN where unknown, as from one image without more knowledge.
         found: False where the image did not give enough correspondences (cam_T_obj is then the identity).
+        category: of the model that made the estimate.
+        size: (3,) extents of the category's template along the axes of obj, in object units.
+        covariance: (6, 6) of small errors (dt, w) of the pose: the true one is [exp(w) R, t + dt] with the rotation
+            vector w in radians about the axes of cam and dt in object units; None where it was not estimated.
+        hypotheses: distinct poses, most probable first, of which the first is `cam_T_obj`; their probabilities and
+            `other` add up to at most one.
+        other: probability that the box shows something that is not of this category.
+        scale_std: standard deviation of `scale`, relative to it; NaN where unknown.
     """
 
     detection: Detection
@@ -431,6 +456,14 @@ class PoseEstimate:
     score: float
     scale: float = field(default=float("nan"))
     found: bool = True
+    category: str = ""
+    size: Array = field(default_factory=lambda: np.full(3, np.nan))
+    covariance: Array | None = None
+    hypotheses: tuple[PoseHypothesis, ...] = ()
+    other: float = 0.0
+    scale_std: float = field(default=float("nan"))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cam_T_obj", _rigid(self.cam_T_obj, "cam_T_obj"))
+        if self.covariance is not None:
+            object.__setattr__(self, "covariance", _finite(self.covariance, (6, 6), "covariance"))
