@@ -346,7 +346,7 @@ def main() -> None:
         f"ECE {calibration_error(p[plain], samples.right[plain]):.3f}"
     )
     if args.fit:
-        print("fit (relative, flip, bias):", fit(samples).round(2).tolist())
+        print("fit (share, flip, bias):", fit(samples).round(2).tolist())
         p = left_out(samples)
         print(f"categories left out: AUROC {auroc(p[plain], samples.right[plain]):.3f}, ECE "
               f"{calibration_error(p[plain], samples.right[plain]):.3f}; replaced sequences: median probability "
@@ -367,7 +367,7 @@ def _shipped(samples: Samples) -> Array:
     from uop3d_core.alignment.quality import Calibration
 
     c = Calibration()
-    return 1 / (1 + np.exp(-(samples.features @ [c.relative, c.flip, c.bias])))
+    return 1 / (1 + np.exp(-(samples.features @ [c.share, c.flip, c.bias])))
 
 
 def _figures(values: Mapping[str, float]) -> str:

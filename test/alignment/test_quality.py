@@ -185,3 +185,11 @@ def test_calibration_is_monotone():
     low, high = (Evidence(np.array([a, 0.9]), np.array([a - 0.9, 0.9 - a]), None, 0.5, True) for a in (0.2, 0.6))
     assert probability(low)[0] < probability(high)[0]
     assert probability(high, Calibration(0, 0, 0)) == pytest.approx([0.5, 0.5])
+
+
+def test_agreeing_less_than_the_neighbours_tells_more_than_agreeing_more():
+    own, others = np.array([0.0, 0.3, 0.6, 0.9, 0.0]), np.array([0.6, 0.6, 0.6, 0.6, 0.0])
+    share = Evidence(own, own - others, None, 0.5, True).share
+    steps = np.diff(share[:4])
+    assert (steps > 0).all() and (np.diff(steps) < 0).all() and (share < 0).all()
+    assert share[4] == pytest.approx(share[2]) == pytest.approx(-np.log(2) / 2)

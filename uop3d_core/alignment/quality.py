@@ -26,6 +26,8 @@ NO_CONSENSUS = 0.4
 CHANCE = 0.08
 """Less agreement than this is found among random rotations too."""
 MOST_NAMES = 8
+LITTLE = 0.2
+"""Agreement that is added on both sides of a comparison, so that hardly any beside hardly any says nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class Calibration:
     estimates replaced by random rotations (which count half). Validated by leaving out one category at a time.
 
     Attributes:
-        relative: weight of the node's agreement minus its neighbours'.
+        share: weight of the node's agreement beside its neighbours', see `Evidence.share`.
         flip: weight of the margin of the graph's best flip.
         bias: the constant.
     """
 
-    relative: float = 6.44
-    flip: float = 5.13
-    bias: float = 0.44
+    share: float = 4.81
+    flip: float = 4.99
+    bias: float = 2.49
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +73,20 @@ class Evidence:
         return float(self.testable) if self.flip is None else self.flip.margin
 
     @property
+    def share(self) -> Array:
+        """(N,) log(a / hypot(a, b)) of a node's agreement a and its neighbours' mean b, each with LITTLE added.
+
+        It falls like log(a / b) where a node agrees less than its neighbours and levels off at 0 where it agrees more,
+        for that is no proof: where an object looks alike from two sides, all edges of a turned node may agree.
+        """
+        own, others = (np.maximum(x, 0) + LITTLE for x in (self.agreement, self.agreement - self.relative))
+        return np.log(own / np.hypot(own, others))
+
+    @property
     def features(self) -> Array:
         """(N, 3) what `Calibration` weighs, in its order."""
         one = np.ones(len(self.agreement))
-        return np.stack([self.relative, self.flip_margin * one, one], axis=1)
+        return np.stack([self.share, self.flip_margin * one, one], axis=1)
 
 
 def evidence(count: int, edges: Edges, R: Array, tolerances: Tolerances, symmetry: Symmetry | None = None) -> Evidence:
@@ -107,7 +119,7 @@ def probability(found: Evidence, calibration: Calibration | None = None) -> Arra
     Where hardly any edge agrees, as among random rotations, it goes to zero with the consensus.
     """
     c = calibration or Calibration()
-    p: Array = 1 / (1 + np.exp(-(found.features @ [c.relative, c.flip, c.bias])))
+    p: Array = 1 / (1 + np.exp(-(found.features @ [c.share, c.flip, c.bias])))
     return p * min(1.0, max(found.consensus, 0.0) / CHANCE) if found.testable else p
 
 
