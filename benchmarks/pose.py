@@ -28,11 +28,12 @@ from torch import Tensor
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import list_captures, read_captures
 from uop3d_core.correspondence.checkpoint import Model, load_model
+from uop3d_core.crops import Crop
 from uop3d_core.evaluation.labels import Labels, read_labels
 from uop3d_core.evaluation.metrics import error_deg, summary, up_error_deg
 from uop3d_core.evaluation.pose import fit_frame_link, unseen_captures
 from uop3d_core.geometry import Array, rigid_through_similarity
-from uop3d_core.images import Crop, mask_box
+from uop3d_core.images import mask_box
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.runs import Run
 from uop3d_core.types import Capture, Detection, Frame
@@ -128,30 +129,29 @@ def methods(model: Model, backbone: FeatureBackbone) -> dict[str, Method]:
 
 def published_rotation(model: Model, backbone: FeatureBackbone, settings: RenderCompareSettings, view: View) -> Array:
     """cam_R_obj (3, 3) by render-and-compare, with the view's true translation."""
-    features, K, inside = feature_map(model, backbone, view.frame, view.detection)
+    features, crop, K, inside = feature_map(model, backbone, view.frame, view.detection)
     bank, clutter = F.normalize(model.network.bank.detach(), dim=1), F.normalize(model.network.clutter.detach(), dim=1)
-    cam_t_obj = view.cam_T_label[:3, 3]
-    return estimate_rotation(model.template.mesh, bank, clutter, features, K, cam_t_obj, settings, inside)[0]
+    crop_t_obj = crop.cam_R_crop.T @ view.cam_T_label[:3, 3]
+    mesh = model.template.mesh
+    return crop.cam_R_crop @ estimate_rotation(mesh, bank, clutter, features, K, crop_t_obj, settings, inside)[0]
 
 
 @torch.no_grad()
 def feature_map(
     model: Model, backbone: FeatureBackbone, frame: Frame, detection: Detection
-) -> tuple[Tensor, Array, Array]:
+) -> tuple[Tensor, Crop, Array, Array]:
     """The network's unit embeddings of the crop around a box.
 
     Returns:
-        features (D, h, w), K (3, 3) in cells, inside (h, w): which cells lie in the image.
+        features (D, h, w), the crop, its K (3, 3) in cells, inside (h, w): which cells lie in the image.
     """
     pixels = model.settings.cells * backbone.stride
-    crop = Crop.around(detection.bbox_xyxy, pixels, model.settings.margin)
+    crop = Crop.around(frame.camera, detection.bbox_xyxy, pixels, model.settings.margin)
     image = torch.from_numpy(crop.sample(frame.image)).permute(2, 0, 1)[None].float() / 255
-    features = model.network.embed(model.network.project(backbone(image).float()))[0]
+    features = model.network.embed(model.network.project(backbone(image).float()))[0][0]
     side = features.shape[1]
-    ys, xs = np.mgrid[:side, :side]
-    in_image = crop.to_image((np.stack([xs, ys], axis=-1) + 0.5) * (pixels / side) - 0.5)
-    inside = ((in_image > -0.5) & (in_image < [frame.camera.width - 0.5, frame.camera.height - 0.5])).all(-1)
-    return features, cell_intrinsics(crop.intrinsics(frame.camera.K), side / pixels), inside
+    inside = crop.in_image(crop.grid(side)).reshape(side, side)
+    return features, crop, cell_intrinsics(crop.K, side / pixels), inside
 
 
 def cell_intrinsics(K: Array, cells_per_pixel: float) -> Array:

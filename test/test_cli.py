@@ -196,7 +196,7 @@ def test_damaged_models(learned, mugs, tmp_path):
         ((learned / "model.safetensors").read_bytes()[:-100], "damaged"),
         (b"", "damaged"),
         ((learned / "2_basis.safetensors").read_bytes(), "not a uop3d model"),
-        ((learned / "model.safetensors").read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 9', 1), "format 9"),
+        ((learned / "model.safetensors").read_bytes().replace(b'\\"format\\": 2', b'\\"format\\": 9', 1), "format 9"),
     ):
         model.write_bytes(content)
         output = call("estimate", model, mugs / "mug_02", "--json", tmp_path / "o.json", code=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from scenes import sphere
@@ -47,7 +48,7 @@ def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatc
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     template, settings = Template("mug", sphere(0.5, 2)), TrainSettings(width=16, blocks=1)
-    network = CorrespondenceNet(219, len(template.mesh.vertices), **settings.network_arguments()).eval()
+    network = CorrespondenceNet(219, torch.tensor(template.mesh.vertices), **settings.network_arguments()).eval()
     backbone = {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 219}
     model = tmp_path / "runs/mug/model.safetensors"
     save_model(model, Model("hog", template, settings, network, {"backbone": backbone, "captures": []}))

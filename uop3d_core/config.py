@@ -112,14 +112,22 @@ class TrainSettings(Settings):
     clutter: int = Field(8, ge=1, le=256, description="embeddings that stand for background")
     context_dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the global context of the crop")
     temperature: float = Field(0.07, gt=0, le=10, description="softmax temperature of the contrastive loss")
+    neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
+    offset_weight: float = Field(5.0, ge=0, le=1000, description="weight of the error of points, in object units")
     epochs: int = Field(10, ge=1, le=10_000, description="passes over all cached crops")
+    rehearsal: float = Field(
+        0.6, ge=0, le=10, description="share of the epochs for a training without some captures, to calibrate; 0: none"
+    )
     batch: int = Field(16, ge=1, le=1024, description="crops per step")
-    pixels_per_crop: int = Field(320, ge=16, le=65_536, description="supervised pixels drawn per crop and step")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak of the one-cycle schedule")
+    pixels_per_crop: int = Field(192, ge=16, le=65_536, description="supervised pixels drawn per crop and step")
+    learning_rate: float = Field(4e-3, gt=0, le=1, description="peak of the one-cycle schedule")
     weight_decay: float = Field(0.02, ge=0, le=10, description="decoupled weight decay")
     shift: float = Field(0.1, ge=0, le=0.5, description="largest shift of a training crop, in sides of the box")
     zoom: float = Field(0.2, ge=0, le=0.9, description="largest relative change of a training crop's side")
     roll_deg: float = Field(10.0, ge=0, le=180, description="largest rotation of a training crop in its plane")
+    synthesis: float = Field(0.7, ge=0, le=1, description="share of training crops seen as by another camera")
+    turn_deg: float = Field(15.0, ge=0, le=60, description="largest angle between that camera and the real one")
+    stretch: float = Field(0.12, ge=0, le=0.9, description="largest change of the object's proportions in them")
     occlusion: float = Field(0.3, ge=0, le=1, description="share of training crops that get an occluder")
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
     texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
@@ -128,8 +136,11 @@ class TrainSettings(Settings):
 
     def crop_settings(self) -> dict[str, Any]:
         """The settings that shape the cached crops; the others can change without computing these again."""
-        names = ("cells", "margin", "variants", "components", "shift", "zoom", "roll_deg", "occlusion", "texture")
-        return {name: getattr(self, name) for name in (*names, "background", "colour", "seed")}
+        names = (
+            *("cells", "margin", "variants", "components", "shift", "zoom", "roll_deg", "synthesis", "turn_deg"),
+            *("stretch", "occlusion", "texture", "background", "colour", "seed"),
+        )
+        return {name: getattr(self, name) for name in names}
 
     def network_arguments(self) -> dict[str, Any]:
         """The settings that shape the network."""
@@ -140,13 +151,16 @@ class TrainSettings(Settings):
 class PoseSettings(Settings):
     """Pose from correspondences."""
 
-    max_correspondences: int = Field(1000, ge=8, le=100_000, description="most confident pixels that are used")
     foreground: float = Field(0.5, gt=0, lt=1, description="pixels less likely to be object are not used")
-    neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
+    max_correspondences: int = Field(1000, ge=8, le=100_000, description="most object pixels that are used")
+    guided: int = Field(300, ge=8, le=100_000, description="object pixels that all but the last refinement uses")
+    judged: int = Field(1200, ge=8, le=100_000, description="pixels that poses are compared on")
     reprojection: float = Field(0.06, gt=0, le=1, description="inlier threshold, share of the box's longer side")
-    iterations: int = Field(2000, ge=10, le=1_000_000, description="most RANSAC iterations")
-    grid: int = Field(1000, ge=0, le=100_000, description="rotations of the coarse grid over SO(3)")
-    refined: int = Field(8, ge=1, le=1000, description="distinct grid poses that are refined")
+    iterations: int = Field(1000, ge=10, le=1_000_000, description="most RANSAC iterations")
+    grid: int = Field(1000, ge=1, le=100_000, description="stored views of the template")
+    refined: int = Field(8, ge=1, le=1000, description="distinct views that are refined")
+    rounds: int = Field(3, ge=1, le=100, description="refinements, each guided by the one before")
+    hypotheses: int = Field(4, ge=1, le=100, description="distinct poses that are kept")
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
 
 

@@ -110,6 +110,14 @@ def transform(a_T_b: Array, points_b: Array) -> Array:
     return points_b @ a_T_b[:3, :3].T + a_T_b[:3, 3]
 
 
+def rotation_to(direction: Array) -> Array:
+    """Smallest rotation (3, 3) that carries the z axis onto a unit direction (3,) that is not its opposite."""
+    axis = np.cross([0.0, 0.0, 1.0], direction)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn: Array = np.eye(3) + skew + skew @ skew / (1 + direction[2])
+    return turn
+
+
 def random_rotations(count: int, rng: np.random.Generator) -> Array:
     """(count, 3, 3) rotations uniform on SO(3)."""
     q = rng.standard_normal((count, 4))

@@ -1,14 +1,12 @@
-"""Images: reading from disk, and square crops with exact pixel bookkeeping.
+"""Images: reading from and writing to disk, boxes of masks.
 
 Pixels have integer centres: the first pixel covers [-0.5, 0.5]. Images are uint8 RGB (H, W, 3), masks bool (H, W).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -61,65 +59,3 @@ def mask_box(mask: Array) -> Array:
     if len(xs) == 0:
         raise ValueError("the mask is empty")
     return np.array([xs.min() - 0.5, ys.min() - 0.5, xs.max() + 0.5, ys.max() + 0.5])
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A square window of an image, resampled to `pixels` x `pixels`.
-
-    Attributes:
-        centre: (x, y) of the window's centre in the image, in pixels.
-        side: side of the window in image pixels.
-        pixels: side of the resampled crop in pixels.
-        roll: rotation in radians of the window (its x axis turns towards the image's y axis).
-    """
-
-    centre: tuple[float, float]
-    side: float
-    pixels: int
-    roll: float = 0.0
-
-    @classmethod
-    def around(cls, box: Array, pixels: int, margin: float = 1.2) -> Crop:
-        """Window with the centre of an xyxy box and `margin` times its longer side."""
-        side = float(max(box[2] - box[0], box[3] - box[1])) * margin
-        return cls((float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2), max(side, 2.0), pixels)
-
-    @property
-    def image_A_crop(self) -> Array:
-        """(2, 3) affine map of crop pixels to image pixels."""
-        scale = self.side / self.pixels
-        c, s = scale * np.cos(self.roll), scale * np.sin(self.roll)
-        A = np.array([[c, -s], [s, c]])
-        half = np.full(2, (self.pixels - 1) / 2)
-        return np.column_stack([A, np.array(self.centre) - A @ half])
-
-    def to_image(self, crop_pixels: Array) -> Array:
-        """Map (..., 2) crop pixels to image pixels."""
-        A = self.image_A_crop
-        return crop_pixels @ A[:, :2].T + A[:, 2]
-
-    def to_crop(self, image_pixels: Array) -> Array:
-        """Map (..., 2) image pixels to crop pixels."""
-        A = self.image_A_crop
-        return (image_pixels - A[:, 2]) @ np.linalg.inv(A[:, :2]).T
-
-    def intrinsics(self, K: Array) -> Array:
-        """K of the crop, such that crop pixels of the same scene are projected with it."""
-        A = np.vstack([self.image_A_crop, [0, 0, 1]])
-        return np.linalg.inv(A) @ K
-
-    def sample(self, image: Array) -> Array:
-        """Resample an image (H, W, 3) uint8 or mask (H, W) bool without aliasing; outside is black or False."""
-        A = self.image_A_crop
-        source = image.astype(np.uint8) * 255 if image.dtype == np.bool_ else image
-        shrink = min(1.0, self.pixels / self.side)
-        if shrink < 0.7:
-            height, width = source.shape[:2]
-            size = max(1, round(width * shrink)), max(1, round(height * shrink))
-            source = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
-            ratio = np.array([size[0] / width, size[1] / height])
-            A = np.column_stack([A[:, :2] * ratio[:, None], (A[:, 2] + 0.5) * ratio - 0.5])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(source, A, (self.pixels, self.pixels), flags=flags)
-        return crop >= 128 if image.dtype == np.bool_ else crop

@@ -11,7 +11,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
+from uop3d_core.geometry import Array, pixel_rays
 from uop3d_core.types import Camera, Mesh
 
 
@@ -65,8 +65,11 @@ class RayCaster:
         return self.first_hits_of_pixels(camera.K, np.stack([xs.ravel(), ys.ravel()], axis=-1), cam_T_mesh)
 
     def first_hits_of_pixels(self, K: Array, pixels: Array, cam_T_mesh: Array) -> Hits:
-        """First hits of (N, 2) pixels; `t` is the depth along z of the camera."""
-        mesh_T_cam = inverse_rigid(cam_T_mesh)
+        """First hits of (N, 2) pixels; `t` is the depth along z of the camera.
+
+        cam_T_mesh (4, 4) may be any invertible affine map: the mesh is then seen as that deforms it.
+        """
+        mesh_T_cam = np.linalg.inv(cam_T_mesh)
         return self.first_hits(mesh_T_cam[:3, 3], pixel_rays(K, pixels) @ mesh_T_cam[:3, :3].T)
 
     def points(self, hits: Hits) -> Array:

@@ -109,19 +109,28 @@ class Sim3:
         return self.scale * points @ self.R.T + self.t
 
 
+LENSES = {"pinhole": (0,), "brown": (4, 5, 8, 12, 14), "fisheye": (4,)}
+"""Lens models with the numbers of coefficients that they may have, in OpenCV's order."""
+
+
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """Pinhole camera.
+    """Camera, with or without lens distortion.
 
     Attributes:
         K: (3, 3) intrinsics in pixels; integer coordinates are pixel centres.
         width: image width in pixels.
         height: image height in pixels.
+        lens: "pinhole" (no distortion), "brown" (k1 k2 p1 p2 [k3 [k4 k5 k6 ...]]; plumb_bob and rational_polynomial
+            of ROS) or "fisheye" (k1 k2 k3 k4; equidistant of ROS).
+        distortion: coefficients of the lens.
     """
 
     K: Array
     width: int
     height: int
+    lens: str = "pinhole"
+    distortion: Array = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         K = _finite(self.K, (3, 3), "Camera.K")
@@ -129,6 +138,15 @@ class Camera:
             raise ValueError(f"Camera.K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focals:\n{K}")
         if self.width < 1 or self.height < 1:
             raise ValueError(f"Camera size must be positive, got {self.width} x {self.height}")
+        if self.lens not in LENSES:
+            raise ValueError(f"Camera.lens {self.lens!r} is unknown; it is one of {', '.join(LENSES)}")
+        distortion = _finite(self.distortion, (None,), "Camera.distortion")
+        if len(distortion) not in LENSES[self.lens]:
+            raise ValueError(
+                f"Camera.distortion of a {self.lens} lens has {len(distortion)} coefficients, expected "
+                f"{' or '.join(str(n) for n in LENSES[self.lens])}"
+            )
+        object.__setattr__(self, "distortion", distortion)
         object.__setattr__(self, "K", K)
         object.__setattr__(self, "width", int(self.width))
         object.__setattr__(self, "height", int(self.height))

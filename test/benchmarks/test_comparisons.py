@@ -14,9 +14,9 @@ from measure import Cost, mean_cost, measured, table
 from twins import gauge, twins
 
 from uop3d_core.config import JointSettings, PairSettings
+from uop3d_core.crops import Crop
 from uop3d_core.geometry import project
-from uop3d_core.images import Crop
-from uop3d_core.types import Sim3
+from uop3d_core.types import Camera, Sim3
 
 
 def test_measured_sees_time_and_memory() -> None:
@@ -56,12 +56,12 @@ def test_all_alignments_of_twins_are_right() -> None:
 
 
 def test_cells_see_what_the_crop_sees() -> None:
-    K = np.array([[300.0, 2, 130], [0, 310, 120], [0, 0, 1]])
-    crop = Crop((100, 90), 120, 384)
+    camera = Camera(np.array([[300.0, 2, 130], [0, 310, 120], [0, 0, 1]]), 260, 240)
+    crop = Crop.around(camera, np.array([50.0, 40, 150, 140]), 384)
     points = np.random.default_rng(0).uniform([-0.1, -0.1, 1], [0.1, 0.1, 2], (20, 3))
-    cells = project(pose.cell_intrinsics(crop.intrinsics(K), 48 / 384), points)
+    cells = project(pose.cell_intrinsics(crop.K, 48 / 384), points @ crop.cam_R_crop)
     in_crop = (cells + 0.5) * 8 - 0.5
-    np.testing.assert_allclose(in_crop, crop.to_crop(project(K, points)), atol=1e-9)
+    np.testing.assert_allclose(in_crop, crop.to_crop(project(camera.K, points)), atol=1e-9)
 
 
 def test_methods_are_rated_on_every_view() -> None:

@@ -5,11 +5,16 @@ import pytest
 from scenes import film, normal_image, potato
 
 from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.data import IGNORE, SampleMaker, posed_views
+from uop3d_core.correspondence.data import IGNORE, SampleMaker
+from uop3d_core.correspondence.views import posed_views
+from uop3d_core.crops import Crop
 from uop3d_core.geometry import project, transform
+from uop3d_core.images import mask_box
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Template
 
-PLAIN = TrainSettings(cells=12, variants=3, shift=0, zoom=0, roll_deg=0, occlusion=0, texture=0, background=0, colour=0)
+PLAIN = TrainSettings(
+    cells=12, variants=3, shift=0, zoom=0, roll_deg=0, synthesis=0, occlusion=0, texture=0, background=0, colour=0
+)
 STRIDE = 8
 
 
@@ -34,9 +39,7 @@ def test_labelled_vertices_project_near_their_pixel(scene: dict) -> None:
     view, vertices = scene["views"][0], scene["template"].mesh.vertices
     ys, xs = np.nonzero((labels >= 0) & (labels < len(vertices)))
     uv = project(view.frame.camera.K, transform(view.cam_T_obj, vertices[labels[ys, xs]]))
-    from uop3d_core.images import Crop, mask_box
-
-    crop = Crop.around(mask_box(view.frame.mask), made.pixels, PLAIN.margin)
+    crop = Crop.around(view.frame.camera, mask_box(view.frame.mask), made.pixels, PLAIN.margin)
     cell = (crop.to_crop(uv) + 0.5) / made.pixels * made.grid - 0.5
     error = np.linalg.norm(cell - np.stack([xs, ys], -1), axis=1)
     assert np.median(error) < 1.0

@@ -9,7 +9,8 @@ from scenes import film, normal_image, potato
 
 from uop3d_core.backbones import load_backbone
 from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.train import train
+from uop3d_core.correspondence.train import fit, gather
+from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Template
 
 SETTINGS = TrainSettings(
@@ -35,6 +36,13 @@ def inputs() -> dict:
         "template": Template("potato", mesh.transformed(obj_T_world)),
         "backbone": load_backbone("hog"),
     }
+
+
+def train(
+    settings: TrainSettings, folder: Path, progress: Progress = silent, use: list[int] | None = None, **inputs
+) -> tuple[torch.nn.Module, dict]:
+    training = gather(**inputs, settings=settings, folder=folder, progress=progress)
+    return fit(training, settings, folder, "training" if use is None else "rehearsal", use, progress)
 
 
 def weights(net: torch.nn.Module) -> torch.Tensor:
@@ -82,7 +90,7 @@ def test_another_seed_or_template_starts_afresh(inputs: dict, tmp_path: Path) ->
     assert not torch.equal(weights(first), weights(changed))
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "cache/projection.safetensors", "cache/00001_labels.npy"])
+@pytest.mark.parametrize("name", ["training.safetensors", "cache/projection.safetensors", "cache/00001_labels.npy"])
 def test_damaged_files_of_an_interrupted_training_are_made_again(inputs: dict, tmp_path: Path, name: str) -> None:
     whole, _ = train(**inputs, settings=SETTINGS, folder=tmp_path)
     damaged = tmp_path / name
@@ -93,7 +101,7 @@ def test_damaged_files_of_an_interrupted_training_are_made_again(inputs: dict, t
 
 def test_tensorboard_curves_are_written(inputs: dict, tmp_path: Path) -> None:
     train(**inputs, settings=SETTINGS, folder=tmp_path)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((tmp_path / "tensorboard").glob("*/events.out.tfevents.*"))
 
 
 def test_nothing_accepted_is_an_error(inputs: dict, tmp_path: Path) -> None:
@@ -101,3 +109,14 @@ def test_nothing_accepted_is_an_error(inputs: dict, tmp_path: Path) -> None:
     rejected = Alignment("potato", name, {name: CaptureAlignment(Sim3.identity(), 0.0, False, "no")})
     with pytest.raises(ValueError, match="nothing to train on"):
         train(**{**inputs, "alignment": rejected}, settings=SETTINGS, folder=tmp_path)
+
+
+def test_some_views_only(inputs: dict, tmp_path: Path) -> None:
+    """A rehearsal differs from the whole training, leaves it alone, and is repeatable."""
+    whole, _ = train(**inputs, settings=SETTINGS, folder=tmp_path)
+    part, about = train(**inputs, settings=SETTINGS, folder=tmp_path, use=[0, 2, 3])
+    assert about["views"] == 3 and not torch.equal(weights(whole), weights(part))
+    again, _ = train(**inputs, settings=SETTINGS, folder=tmp_path, use=[0, 2, 3])
+    other, _ = train(**inputs, settings=SETTINGS, folder=tmp_path, use=[0, 2, 4])
+    assert torch.equal(weights(part), weights(again)) and not torch.equal(weights(part), weights(other))
+    assert torch.equal(weights(train(**inputs, settings=SETTINGS, folder=tmp_path)[0]), weights(whole))

@@ -7,13 +7,16 @@ import pytest
 import torch
 from scenes import look_at, potato, square_camera
 
+from uop3d_core.cameras import rays_through
 from uop3d_core.config import PoseSettings, TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
-from uop3d_core.geometry import project, random_rotations, rotation_angle, rotation_error, transform
+from uop3d_core.crops import Crop
+from uop3d_core.geometry import inverse_rigid, project, random_rotations, rotation_angle, rotation_error, transform
 from uop3d_core.images import mask_box
-from uop3d_core.pose.candidates import correspondences, grid_poses, pnp, polish, rotation_grid
-from uop3d_core.pose.estimator import PoseEstimator
-from uop3d_core.pose.scoring import Judge, PixelBeliefs
+from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
+from uop3d_core.pose.candidates import StoredViews, box_in_crop, fill_box, pnp, rotation_grid
+from uop3d_core.pose.estimator import PoseEstimator, distinct
+from uop3d_core.pose.refine import moved, normal_equations, refine
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Detection, Frame, Mesh, Template
 
@@ -21,102 +24,147 @@ SETTINGS = PoseSettings()
 
 
 @pytest.fixture(scope="module")
-def template() -> Mesh:
+def mesh() -> Mesh:
     mesh = potato()
     centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
     return Mesh((mesh.vertices - centre) / mesh.diameter, mesh.faces)
 
 
 @pytest.fixture(scope="module")
-def near(template: Mesh) -> np.ndarray:
-    apart = np.linalg.norm(template.vertices[:, None] - template.vertices[None], axis=-1)
-    return apart < SETTINGS.neighbourhood
+def template(mesh: Mesh) -> TemplateShape:
+    apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
+    return TemplateShape(RayCaster(mesh), apart < TrainSettings().neighbourhood, apart < SETTINGS.guide)
 
 
 CAMERA = Camera(np.array([[310.0, 2.0, 150.0], [0, 290.0, 90.0], [0, 0, 1]]), 320, 240)
-TRUTH = look_at([1.6, 1.1, 0.9])
-
-
-def exact_beliefs(template: Mesh, pixels: np.ndarray, camera: Camera = CAMERA, T: np.ndarray = TRUTH) -> PixelBeliefs:
-    """All belief on the corners of the triangle that a pixel shows, by their barycentric weights."""
-    caster = RayCaster(template)
-    hits = caster.first_hits_of_pixels(camera.K, pixels, T)
-    p = np.zeros((len(pixels), len(template.vertices) + 1))
-    p[~hits.mask, -1] = 1
-    rows = np.flatnonzero(hits.mask)
-    for corner in range(3):
-        p[rows, template.faces[hits.face[rows], corner]] += hits.barycentric[rows, corner]
-    return PixelBeliefs(pixels, p)
+CAM_T_OBJ = look_at([1.6, 1.1, 0.9])
+BOX = np.array([60.0, 10.0, 260.0, 200.0])
+CROP = Crop.around(CAMERA, BOX, 240, 1.2)
+TRUTH = inverse_rigid(CROP.cam_T_crop) @ CAM_T_OBJ
 
 
 @pytest.fixture(scope="module")
-def beliefs(template: Mesh) -> PixelBeliefs:
-    ys, xs = np.mgrid[0:240:5, 0:320:5]
-    return exact_beliefs(template, np.stack([xs.ravel(), ys.ravel()], -1).astype(float))
+def beliefs(template: TemplateShape) -> PixelBeliefs:
+    """All belief on the corners of the triangle that a pixel shows, by their barycentric weights."""
+    pixels = CROP.grid(48)
+    hits = template.caster.first_hits_of_pixels(CROP.K, pixels, TRUTH)
+    weights = np.where(hits.mask[:, None], hits.barycentric, 0)
+    order = np.argsort(-weights, axis=1)
+    vertices = np.take_along_axis(template.caster.mesh.faces[hits.face], order, 1)
+    points = np.zeros((len(pixels), 3))
+    return PixelBeliefs(CROP, 48, pixels, hits.mask * 1.0, vertices, np.take_along_axis(weights, order, 1), points)
 
 
-def errors(T: np.ndarray) -> tuple[float, float]:
-    angle = float(np.rad2deg(rotation_error(T[:3, :3], TRUTH[:3, :3])))
-    return angle, float(np.linalg.norm(T[:3, 3] - TRUTH[:3, 3]) / np.linalg.norm(TRUTH[:3, 3]))
+def objects(beliefs: PixelBeliefs) -> PixelBeliefs:
+    return beliefs.take(np.flatnonzero(beliefs.foreground > 0.5))
 
 
-def test_correspondences_project_onto_their_pixels(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    found = correspondences(beliefs, template.vertices, near, SETTINGS)
-    uv = project(CAMERA.K, transform(TRUTH, found.points))
-    assert len(found.points) > 150
-    assert np.median(np.linalg.norm(uv - found.pixels, axis=1)) < 0.01
-    assert (found.confidence > 0.99).all()
+def errors(T: np.ndarray, truth: np.ndarray = TRUTH) -> tuple[float, float]:
+    angle = float(np.rad2deg(rotation_error(T[:3, :3], truth[:3, :3])))
+    return angle, float(np.linalg.norm(T[:3, 3] - truth[:3, 3]) / np.linalg.norm(truth[:3, 3]))
 
 
-def test_exact_beliefs_give_the_exact_pose(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    found = correspondences(beliefs, template.vertices, near, SETTINGS)
-    angle, shift = errors(pnp(found, CAMERA, 9, 2000)[0])
+def test_points_project_onto_their_pixels(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    seen = objects(beliefs)
+    points, mass = seen.points(template.near, seen.vertices[None, :, 0], template.vertices)
+    uv = project(CROP.K, transform(TRUTH, points[0]))
+    assert len(uv) > 150
+    assert np.median(np.linalg.norm(uv - seen.pixels, axis=1)) < 0.01
+    assert np.median(mass) > 0.99
+
+
+def test_offsets_move_the_points(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    seen = objects(beliefs)
+    shifted = PixelBeliefs(
+        seen.crop, 48, seen.pixels, seen.foreground, seen.vertices, seen.probabilities, seen.offsets + 1
+    )
+    there, here = (x.points(template.near, x.vertices[None, :, 0], template.vertices)[0] for x in (shifted, seen))
+    np.testing.assert_allclose(there - here, 1)
+
+
+def test_exact_beliefs_give_the_exact_pose(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    angle, shift = errors(pnp(objects(beliefs), template, 9, SETTINGS)[0])
     assert angle < 0.05 and shift < 1e-3
 
 
-def test_polishing_a_near_pose_makes_it_exact(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    found = correspondences(beliefs, template.vertices, near, SETTINGS)
-    start = TRUTH.copy()
-    start[:3, :3] = look_at([1.6, 1.3, 0.8])[:3, :3]
-    assert errors(start)[0] > 4
-    angle, shift = errors(polish(found, CAMERA, start, 20)[0])
+def test_refining_a_near_pose_makes_it_exact(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    start = moved(TRUTH[None], np.array([[0.01, 0.02, -0.03, 0.06, -0.05, 0.04]]))
+    assert errors(start[0])[0] > 4
+    seen = objects(beliefs)
+    points, mass = seen.points(template.near, seen.vertices[None, :, 0], template.vertices)
+    angle, shift = errors(refine(start, points, seen.rays, mass, 0.05, 8)[0])
     assert angle < 0.1 and shift < 2e-3
 
 
-def test_half_of_the_pixels_wrong(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
+def test_normal_equations_are_the_derivative_of_the_residuals() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(1, 40, 3)) * 0.3
+    truth = TRUTH[None]
+    off = moved(truth, rng.normal(size=(1, 6)) * 0.01)
+    x = transform(truth[0], points[0])
+    rays = x / x[:, 2:]
+
+    def cost(T: np.ndarray) -> float:
+        y = transform(T, points[0])
+        return 0.5 * float(((rays - y / y[:, 2:]) ** 2).sum())
+
+    _, right, _ = normal_equations(off, points, rays, np.ones((1, 40)), 1e6)
+    for k in range(6):
+        step = np.eye(6)[k : k + 1] * 1e-5
+        slope = (cost(moved(off, step)[0]) - cost(moved(off, -step)[0])) / 2e-5
+        assert right[0, k] == pytest.approx(-slope, rel=1e-3, abs=1e-7)
+
+
+def test_half_of_the_pixels_wrong(template: TemplateShape, beliefs: PixelBeliefs) -> None:
     rng = np.random.default_rng(1)
-    p = beliefs.probabilities.copy()
-    shown = np.flatnonzero(p[:, -1] == 0)
-    wrong = shown[rng.random(len(shown)) < 0.5]
-    p[wrong] = 0
-    p[wrong, rng.integers(0, len(template.vertices), len(wrong))] = 1
-    found = correspondences(PixelBeliefs(beliefs.pixels, p), template.vertices, near, SETTINGS)
-    angle, shift = errors(pnp(found, CAMERA, 9, 2000)[0])
+    seen = objects(beliefs)
+    vertices, probabilities = seen.vertices.copy(), seen.probabilities.copy()
+    wrong = rng.random(len(vertices)) < 0.5
+    vertices[wrong, 0], probabilities[wrong] = rng.integers(0, len(template.vertices), wrong.sum()), [1, 0, 0]
+    mixed = PixelBeliefs(CROP, 48, seen.pixels, seen.foreground, vertices, probabilities, seen.offsets)
+    angle, shift = errors(pnp(mixed, template, 9, SETTINGS)[0])
     assert angle < 2 and shift < 0.03
 
 
-def test_the_true_pose_agrees_best(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
+def test_the_true_pose_agrees_best(template: TemplateShape, beliefs: PixelBeliefs) -> None:
     turned = TRUTH @ np.diag([-1.0, -1.0, 1.0, 1.0])
     away = TRUTH.copy()
     away[0, 3] += 50
-    true, flipped, outside = Judge(beliefs, RayCaster(template), near, CAMERA.K).agreement(
-        np.stack([TRUTH, turned, away])
-    )
+    true, flipped, outside = beliefs.agreement(template, np.stack([TRUTH, turned, away]))
     assert true > 0.99 and flipped < 0.5 and outside == 0
 
 
-def test_the_judge_sees_the_vertices_that_are_there(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    [vertex] = Judge(beliefs, RayCaster(template), near, CAMERA.K).shown(TRUTH[None])
-    best = beliefs.probabilities.argmax(1)
+def test_the_template_shows_the_vertices_that_are_there(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    [vertex] = template.shown(beliefs.rays, TRUTH[None])
+    best = np.where(beliefs.foreground > 0.5, beliefs.vertices[:, 0], len(template.vertices))
     assert (vertex == best).mean() > 0.999
 
 
-def test_only_clutter_gives_no_correspondences(template: Mesh, near: np.ndarray, beliefs: PixelBeliefs) -> None:
-    p = np.zeros_like(beliefs.probabilities)
-    p[:, -1] = 1
-    found = correspondences(PixelBeliefs(beliefs.pixels, p), template.vertices, near, SETTINGS)
-    assert len(found.points) == 0
-    assert pnp(found, CAMERA, 9, 2000).shape == polish(found, CAMERA, TRUTH, 9).shape == (0, 4, 4)
+def test_no_pixels_give_no_pose(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    assert pnp(beliefs.take(np.zeros(0, int)), template, 9, SETTINGS).shape == (0, 4, 4)
+
+
+def test_beliefs_from_the_network_are_its_softmax() -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(8, 8, 101)) * 3).float()
+    logits[:, :4, -1] += 20
+    crop = Crop.around(Camera(np.array([[300.0, 0, 99.5], [0, 300, 99.5], [0, 0, 1]]), 200, 200), BOX / 3 + 30, 64)
+    found = PixelBeliefs.from_network(crop, logits, torch.zeros(8, 8, 3))
+    assert len(found.pixels) == 64
+    full = logits.softmax(-1).reshape(64, 101).numpy()
+    np.testing.assert_allclose(found.foreground, 1 - full[:, -1], atol=1e-5)
+    seen = found.foreground > 0.05
+    np.testing.assert_allclose(
+        found.probabilities[seen], -np.sort(-full[seen, :-1], axis=1)[:, : found.vertices.shape[1]], atol=1e-5
+    )
+    np.testing.assert_allclose(np.take_along_axis(full, found.vertices, 1)[seen], found.probabilities[seen], atol=1e-5)
+    assert not found.probabilities[~seen].any()
+
+
+def test_beliefs_are_found_by_their_place(beliefs: PixelBeliefs) -> None:
+    assert (beliefs.row_at(beliefs.pixels + 2) == np.arange(48 * 48)).all()  # cells of 5 pixels
+    part = beliefs.take(np.array([0, 100]))
+    assert part.row_at(np.array([[2.0, 2.0], [7.0, 2.0], [-1.0, 2.0], [240.0, 500.0]])).tolist() == [0, -1, -1, -1]
 
 
 def test_the_rotation_grid_covers_all_rotations() -> None:
@@ -127,15 +175,36 @@ def test_the_rotation_grid_covers_all_rotations() -> None:
     assert max(nearest) < 25
 
 
-def test_grid_poses_fill_the_box(template: Mesh) -> None:
-    uv = project(CAMERA.K, transform(TRUTH, template.vertices))
+def test_views_that_fill_the_box(template: TemplateShape) -> None:
+    uv = project(CROP.K, transform(TRUTH, template.vertices))
     box = np.concatenate([uv.min(0), uv.max(0)])
-    poses = grid_poses(rotation_grid(4000), template.vertices, CAMERA, box)
+    poses = fill_box(rotation_grid(4000), template.vertices, CROP, box)
     nearest = poses[np.argmin(rotation_angle(np.swapaxes(poses[:, :3, :3], 1, 2) @ TRUTH[:3, :3]))]
     angle, shift = errors(nearest)
     assert angle < 12 and shift < 0.1
-    seen = project(CAMERA.K, transform(nearest, template.vertices))
+    seen = project(CROP.K, transform(nearest, template.vertices))
     assert np.abs(np.concatenate([seen.min(0), seen.max(0)]) - box).max() < 0.15 * max(box[2:] - box[:2])
+
+
+def test_the_best_stored_view_is_near_the_truth(template: TemplateShape, beliefs: PixelBeliefs) -> None:
+    uv = project(CROP.K, transform(TRUTH, template.vertices))
+    box = np.concatenate([uv.min(0), uv.max(0)])
+    poses = StoredViews(template, 1000).best(beliefs, template, box, 4, np.deg2rad(30))
+    assert len(poses) == 4 and errors(poses[0])[0] < 25
+    apart = [np.rad2deg(rotation_error(poses[i, :3, :3], poses[j, :3, :3])) for i in range(4) for j in range(i)]
+    assert min(apart) > 30
+
+
+def test_boxes_are_carried_into_the_crop() -> None:
+    inner = box_in_crop(CROP, BOX)
+    assert max(inner[2:] - inner[:2]) == pytest.approx(CROP.pixels / 1.2, rel=0.1)
+    assert np.abs((inner[:2] + inner[2:]) / 2 - (CROP.pixels - 1) / 2).max() < 0.06 * CROP.pixels
+
+
+def test_distinct_keeps_the_best_of_each_kind() -> None:
+    poses = np.stack([TRUTH, moved(TRUTH[None], np.full((1, 6), 0.05))[0], TRUTH @ np.diag([-1.0, -1, 1, 1])])
+    assert distinct(poses, np.array([0.5, 0.6, 0.1]), 5).tolist() == [1, 2]
+    assert distinct(poses, np.array([0.5, 0.6, 0.1]), 1).tolist() == [1]
 
 
 class TruthfulBackbone:
@@ -157,16 +226,19 @@ class TruthfulNetwork(torch.nn.Module):
         super().__init__()
         self.vertices = torch.tensor(template.vertices).float()
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         colours = features.permute(0, 2, 3, 1)
         distance = (colours[..., None, :] - 0.5 - self.vertices).square().sum(-1)
         clutter = torch.where(colours.sum(-1, keepdim=True) < 0.05, 1e4, -1e4)
-        return torch.cat([-1000 * distance, clutter], -1)
+        return torch.cat([-1000 * distance, clutter], -1), torch.zeros_like(colours)
 
 
 def coordinates_painted(template: Mesh, camera: Camera, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     caster = RayCaster(template)
-    hits = caster.render(camera, T)
+    ys, xs = np.mgrid[: camera.height, : camera.width]
+    rays = rays_through(camera, np.stack([xs.ravel(), ys.ravel()], -1).astype(float))
+    obj_T_cam = inverse_rigid(T)
+    hits = caster.first_hits(obj_T_cam[:3, 3], np.nan_to_num(rays) @ obj_T_cam[:3, :3].T)
     image = np.zeros((camera.height * camera.width, 3))
     image[hits.mask] = caster.points(hits)[hits.mask] + 0.5
     shape = camera.height, camera.width
@@ -174,32 +246,46 @@ def coordinates_painted(template: Mesh, camera: Camera, T: np.ndarray) -> tuple[
 
 
 @pytest.fixture
-def estimator(template: Mesh) -> PoseEstimator:
+def estimator(mesh: Mesh) -> PoseEstimator:
     about = {"backbone": {"fingerprint": "truth", "licence": "none", "channels": 3}}
-    model = Model("truth", Template("potato", template), TrainSettings(cells=24), TruthfulNetwork(template), about)
+    model = Model("truth", Template("potato", mesh), TrainSettings(cells=24), TruthfulNetwork(mesh), about)
     return PoseEstimator(model, TruthfulBackbone())
 
 
-def test_full_image_pose_from_a_loose_box_off_the_centre(estimator: PoseEstimator, template: Mesh) -> None:
-    image, mask = coordinates_painted(template, CAMERA, TRUTH)
+def test_full_image_pose_from_a_loose_box_off_the_centre(estimator: PoseEstimator, mesh: Mesh) -> None:
+    image, mask = coordinates_painted(mesh, CAMERA, CAM_T_OBJ)
     box = mask_box(mask) + [-12, 4, 9, 15]
     [estimate] = estimator(Frame("f", CAMERA, image), [Detection(box)])
-    angle, shift = errors(estimate.cam_T_obj)
+    angle, shift = errors(estimate.cam_T_obj, CAM_T_OBJ)
     assert estimate.found and estimate.score > 0.8 and np.isnan(estimate.scale)
     assert angle < 2 and shift < 0.03
 
 
-def test_object_cut_by_the_image_border(estimator: PoseEstimator, template: Mesh) -> None:
+@pytest.mark.parametrize(
+    ("lens", "distortion"), [("brown", [-0.3, 0.12, 0.001, -0.002, 0.0]), ("fisheye", [0.05, -0.01, 0.0, 0.0])]
+)
+def test_lens_distortion_does_not_matter(
+    estimator: PoseEstimator, mesh: Mesh, lens: str, distortion: list[float]
+) -> None:
+    """Far off the axis, where bending moves pixels by tens."""
+    camera = Camera(CAMERA.K + [[0, -2, 110], [0, 0, 80], [0, 0, 0]], 320, 240, lens, np.array(distortion))
+    image, mask = coordinates_painted(mesh, camera, CAM_T_OBJ)
+    [estimate] = estimator(Frame("f", camera, image), [Detection(mask_box(mask))])
+    angle, shift = errors(estimate.cam_T_obj, CAM_T_OBJ)
+    assert estimate.found and angle < 3 and shift < 0.05
+
+
+def test_object_cut_by_the_image_border(estimator: PoseEstimator, mesh: Mesh) -> None:
     camera = Camera(CAMERA.K - [[0, 0, 120], [0, 0, 0], [0, 0, 0]], 320, 240)
-    image, mask = coordinates_painted(template, camera, TRUTH)
+    image, mask = coordinates_painted(mesh, camera, CAM_T_OBJ)
     assert mask[:, 0].any()
     [estimate] = estimator(Frame("f", camera, image), [Detection(mask_box(mask))])
-    angle, shift = errors(estimate.cam_T_obj)
+    angle, shift = errors(estimate.cam_T_obj, CAM_T_OBJ)
     assert angle < 5 and shift < 0.1
 
 
-def test_order_and_number_follow_the_detections(estimator: PoseEstimator, template: Mesh) -> None:
-    image, mask = coordinates_painted(template, CAMERA, TRUTH)
+def test_order_and_number_follow_the_detections(estimator: PoseEstimator, mesh: Mesh) -> None:
+    image, mask = coordinates_painted(mesh, CAMERA, CAM_T_OBJ)
     empty, good = Detection([2, 2, 30, 30]), Detection(mask_box(mask))
     boxes = [empty] + [good] * 9 + [Detection([900, 900, 950, 950])]
     estimates = estimator(Frame("f", CAMERA, image), boxes)
@@ -209,8 +295,8 @@ def test_order_and_number_follow_the_detections(estimator: PoseEstimator, templa
     assert estimator(Frame("f", CAMERA, image), []) == []
 
 
-def test_the_same_input_gives_the_same_pose(estimator: PoseEstimator, template: Mesh) -> None:
-    image, mask = coordinates_painted(template, CAMERA, TRUTH)
+def test_the_same_input_gives_the_same_pose(estimator: PoseEstimator, mesh: Mesh) -> None:
+    image, mask = coordinates_painted(mesh, CAMERA, CAM_T_OBJ)
     frame, boxes = Frame("f", CAMERA, image), [Detection(mask_box(mask))]
     assert np.array_equal(estimator(frame, boxes)[0].cam_T_obj, estimator(frame, boxes)[0].cam_T_obj)
 

@@ -20,8 +20,9 @@ from scenes import (
 
 from uop3d_core.backbones import load_backbone
 from uop3d_core.config import SurfaceSettings
+from uop3d_core.crops import Crop
 from uop3d_core.geometry import inverse_rigid, project, rigid, transform
-from uop3d_core.images import Crop, mask_box
+from uop3d_core.images import mask_box
 from uop3d_core.raycast import RayCaster, vertex_normals
 from uop3d_core.surface import FeatureBasis, build_surface, fit_basis, upward
 from uop3d_core.surface.features import vertex_observations, visible_vertices
@@ -103,7 +104,7 @@ def test_features_are_sampled_at_the_right_place_of_the_grid():
     for frame, (seen, features) in zip(
         capture.frames, vertex_observations(capture, TORUS, Position(), some), strict=True
     ):
-        crop = Crop.around(mask_box(frame.mask), pixels, some.margin)
+        crop = Crop.around(frame.camera, mask_box(frame.mask), pixels, some.margin)
         expected = crop.to_crop(project(frame.camera.K, transform(frame.cam_T_world, TORUS.vertices[seen])))
         found = features[:, :2] / features[:, 2:] * 99
         assert np.abs(found - expected).max() < 0.01
@@ -118,7 +119,7 @@ def test_features_show_the_pixels_of_the_vertex(cells):
     for frame, (seen, features) in zip(capture.frames, observed, strict=True):
         pixel = project(camera.K, transform(frame.cam_T_world, TORUS.vertices[seen]))
         found = features[:, :2] / features[:, 2:] * (camera.width - 1)
-        cell = Crop.around(mask_box(frame.mask), 1, some.margin).side / cells
+        cell = camera.K[0, 0] / Crop.around(frame.camera, mask_box(frame.mask), 1, some.margin).focal / cells
         assert np.abs((found - pixel).mean(0)).max() < 0.1 * cell
         assert np.abs(found - pixel).max() < max(0.1 * cell, 0.6)  # 0.6: half a grey value
 

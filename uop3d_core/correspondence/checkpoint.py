@@ -19,7 +19,7 @@ from uop3d_core.config import TrainSettings, parse_settings
 from uop3d_core.correspondence.model import CorrespondenceNet
 from uop3d_core.types import Mesh, Symmetry, Template
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "uop3d"
 
 
@@ -102,7 +102,7 @@ def load_model(path: Path) -> Model:
         symmetry = Symmetry(np.array(turns["axis"], dtype=np.float64), int(turns["fold"]))
         template = Template(about["category"], mesh, symmetry)
         channels = int(about["metadata"]["backbone"]["channels"])
-        network = CorrespondenceNet(channels, len(template.mesh.vertices), **settings.network_arguments())
+        network = CorrespondenceNet(channels, tensors["template.vertices"], **settings.network_arguments())
         network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: the model's content does not fit together ({error})") from error

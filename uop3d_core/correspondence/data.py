@@ -1,12 +1,12 @@
 """Training crops: augmented images with the template vertex that every pixel shows.
 
 In: aligned captures and the template. Out: crops (uint8 RGB) and label grids on the network's output grid:
-0..V-1 a template vertex, V clutter, -1 unknown (not supervised).
+0..V-1 a template vertex, V clutter, -1 unknown (not supervised). Beside them the object's own surface points in obj.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,27 +15,15 @@ from scipy.spatial import cKDTree
 
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.model import UPSAMPLING
-from uop3d_core.geometry import Array, rigid_through_similarity
-from uop3d_core.images import Crop, mask_box
+from uop3d_core.correspondence.synthesis import moved, outline, synthesise
+from uop3d_core.correspondence.views import View
+from uop3d_core.crops import Crop
+from uop3d_core.geometry import Array, inverse_rigid
+from uop3d_core.images import mask_box
 from uop3d_core.raycast import RayCaster
-from uop3d_core.types import Alignment, Capture, Frame, Mesh, Sim3, Template
+from uop3d_core.types import Template
 
 IGNORE = -1
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One frame of an accepted capture, posed in obj.
-
-    Attributes:
-        frame: image, camera, mask.
-        cam_T_obj: (4, 4) rigid, depth in object units.
-        shape: ray caster of the capture's own mesh in obj.
-    """
-
-    frame: Frame
-    cam_T_obj: Array
-    shape: RayCaster
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,31 +33,12 @@ class Sample:
     Attributes:
         image: (S, S, 3) uint8 RGB.
         labels: (G, G) int16 on the output grid.
+        points: (G, G, 3) float16, obj: where the object's own surface is; NaN where that is not known.
     """
 
     image: Array
     labels: Array
-
-
-def posed_views(captures: Sequence[Capture], meshes: Mapping[str, Mesh], alignment: Alignment) -> list[View]:
-    """All frames with a mask of all accepted captures."""
-    views = []
-    for capture in captures:
-        entry = alignment.captures.get(capture.name)
-        if entry is None or not entry.accepted:
-            continue
-        obj_T_world = entry.obj_T_world
-        shape = RayCaster(meshes[capture.name].transformed(obj_T_world))
-        for frame in capture.frames:
-            if frame.mask.any():
-                views.append(View(frame, pose_of(frame, obj_T_world), shape))
-    return views
-
-
-def pose_of(frame: Frame, obj_T_world: Sim3) -> Array:
-    """cam_T_obj (4, 4) of a posed frame."""
-    assert frame.cam_T_world is not None
-    return rigid_through_similarity(frame.cam_T_world, obj_T_world.scale, obj_T_world.R, obj_T_world.t)
+    points: Array
 
 
 class SampleMaker:
@@ -93,13 +62,23 @@ class SampleMaker:
 
     def _draw(self, view: View, image: Array, mask: Array, rng: np.random.Generator) -> Sample:
         s = self.settings
-        box = mask_box(mask)
-        base = Crop.around(box, self.pixels, s.margin)
-        shift = rng.uniform(-s.shift, s.shift, 2) * base.side / s.margin
-        centre = base.centre[0] + shift[0], base.centre[1] + shift[1]
-        roll = float(np.deg2rad(rng.uniform(-s.roll_deg, s.roll_deg)))
-        crop = Crop(centre, base.side * float(np.exp(rng.uniform(-1, 1) * np.log1p(s.zoom))), self.pixels, roll)
-        pixels, inside = crop.sample(image), crop.sample(mask)
+        elsewhere = rng.random() < s.synthesis
+        cam_A_obj = moved(view.cam_T_obj, s.turn_deg, s.stretch, rng) if elsewhere else view.cam_T_obj
+        crop = Crop.around(
+            view.frame.camera,
+            outline(view, cam_A_obj) if elsewhere else mask_box(mask),
+            self.pixels,
+            s.margin,
+            shift=(rng.uniform(-s.shift, s.shift), rng.uniform(-s.shift, s.shift)),
+            zoom=float(np.exp(rng.uniform(-1, 1) * np.log1p(s.zoom))),
+            roll=float(np.deg2rad(rng.uniform(-s.roll_deg, s.roll_deg))),
+        )
+        if elsewhere:
+            made = synthesise(view, image, mask, crop, cam_A_obj)
+            pixels, inside, unknown = made.pixels, made.inside, made.unknown
+        else:
+            pixels, inside = crop.sample(image), crop.sample(mask)
+            unknown = np.zeros_like(inside)
         if rng.random() < s.texture:
             paint = rng.uniform(0.2, 0.7) * inside[..., None]
             pixels = (pixels * (1 - paint) + self._background(rng) * paint).astype(np.uint8)
@@ -108,7 +87,8 @@ class SampleMaker:
         hidden = np.zeros_like(inside)
         if rng.random() < s.occlusion:
             pixels, hidden = self._occlude(pixels, inside, rng)
-        return Sample(_recolour(pixels, s.colour, rng), self._labels(view, crop, inside, hidden))
+        labels, points = self._labels(view, cam_A_obj, crop, inside, hidden, unknown)
+        return Sample(_recolour(pixels, s.colour, rng), labels, points)
 
     def _background(self, rng: np.random.Generator) -> Array:
         """Something else: a stretched part of another view, or smooth noise."""
@@ -139,29 +119,33 @@ class SampleMaker:
         covered = hidden.astype(bool)
         return np.where(covered[..., None], self._background(rng), pixels), covered
 
-    def _labels(self, view: View, crop: Crop, inside: Array, hidden: Array) -> Array:
-        """Label grid: rays through the output pixels meet the template, or else the capture's own surface."""
+    def _labels(
+        self, view: View, cam_A_obj: Array, crop: Crop, inside: Array, hidden: Array, unknown: Array
+    ) -> tuple[Array, Array]:
+        """Labels and surface points: rays through the output pixels meet the capture's own surface.
+
+        The label is the template's nearest vertex. Where the surface is missing inside the mask, what the template
+        shows there.
+        """
         G, V = self.grid, len(self.template.mesh.vertices)
-        step = self.pixels / G
-        ys, xs = np.mgrid[:G, :G]
-        crop_xy = (np.stack([xs.ravel(), ys.ravel()], -1) + 0.5) * step - 0.5
-        rays = crop.to_image(crop_xy)
+        crop_xy = crop.grid(G)
         column, row = np.clip(np.rint(crop_xy), 0, self.pixels - 1).astype(int).T
-        on_object = inside[row, column] & ~hidden[row, column]
-        K = view.frame.camera.K
-        labels = np.full(G * G, V, dtype=np.int16)
-        hits = self.template.first_hits_of_pixels(K, rays, view.cam_T_obj)
-        labels[hits.mask] = IGNORE
-        labels[hidden[row, column]] = V
-        direct = hits.mask & on_object
-        corner = hits.barycentric[direct].argmax(1)
-        labels[direct] = self.template.mesh.faces[hits.face[direct], corner]
-        missed = np.flatnonzero(on_object & ~hits.mask)
-        if len(missed):
-            own = view.shape.first_hits_of_pixels(K, rays[missed], view.cam_T_obj)
-            labels[missed] = IGNORE
-            labels[missed[own.mask]] = self.tree.query(view.shape.points(own)[own.mask])[1]
-        return labels.reshape(G, G)
+        covered, object_here = hidden[row, column], inside[row, column]
+        crop_A_obj = inverse_rigid(crop.cam_T_crop) @ cam_A_obj
+        labels, points = np.full(G * G, V, dtype=np.int16), np.full((G * G, 3), np.nan, dtype=np.float16)
+        own = view.shape.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
+        template = self.template.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
+        labels[object_here != own.mask] = IGNORE
+        labels[object_here & unknown[row, column]] = IGNORE
+        direct = object_here & own.mask & ~unknown[row, column]
+        surface = view.shape.points(own)[direct]
+        labels[direct] = self.tree.query(surface)[1]
+        points[direct] = surface * np.linalg.norm(cam_A_obj[:3, :3], axis=0)
+        instead = object_here & ~own.mask & template.mask
+        corner = template.barycentric[instead].argmax(1)
+        labels[instead] = self.template.mesh.faces[template.face[instead], corner]
+        labels[covered], points[covered] = V, np.nan
+        return labels.reshape(G, G), points.reshape(G, G, 3)
 
 
 def _recolour(image: Array, strength: float, rng: np.random.Generator) -> Array:

@@ -1,17 +1,24 @@
 """The correspondence network: backbone features of a crop to logits over template vertices and clutter.
 
 In: (B, C, h, w) backbone features of square crops. Out: (B, D, 2h, 2w) unit pixel embeddings, compared with one unit
-embedding per template vertex (the bank) and a few for clutter, as in NeMo (Wang et al., ICLR 2021) and Sommer et al.
+embedding per template vertex (the bank) and a few for clutter, as in NeMo (Wang et al., ICLR 2021) and Sommer et al.;
+beside them (B, 3, 2h, 2w) offsets of the object's own shape from the template's.
 Pixel (x, y) of the output grid is centred at crop position (x + 0.5) / (2w), (y + 0.5) / (2h) in [0, 1].
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 UPSAMPLING = 2
+WAVES, OWN = 64, 0.3
+"""Number of waves over the template that vertex embeddings are mixed from, and the size of what each has of its own."""
+LONGEST, SHORTEST = 0.5, 5.7
+"""Typical waves per object unit and axis, from the longest to the shortest."""
 
 
 class CorrespondenceNet(nn.Module):
@@ -19,11 +26,12 @@ class CorrespondenceNet(nn.Module):
 
     mean: Tensor
     projection: Tensor
+    waves: Tensor
 
     def __init__(
         self,
         channels: int,
-        vertices: int,
+        vertices: Tensor,
         *,
         components: int,
         width: int,
@@ -33,7 +41,7 @@ class CorrespondenceNet(nn.Module):
         context_dropout: float,
         temperature: float,
     ) -> None:
-        """Args: backbone channels, template vertices, and the fields of TrainSettings with the same names."""
+        """Args: backbone channels, template vertices (V, 3), and the fields of TrainSettings with the same names."""
         super().__init__()
         self.temperature = temperature
         self.register_buffer("mean", torch.zeros(channels))
@@ -46,33 +54,49 @@ class CorrespondenceNet(nn.Module):
         )
         self.position = nn.Conv2d(2, width, 1)
         self.late = ResidualBlock(width, 1)
-        self.out = nn.Conv2d(width, embedding * UPSAMPLING**2, 1)
-        self.bank = nn.Parameter(torch.randn(vertices, embedding))
+        self.out = nn.Conv2d(width, (embedding + 3) * UPSAMPLING**2, 1)
+        self.register_buffer("waves", _waves(vertices, WAVES))
+        self.mixture = nn.Parameter(torch.randn(2 * WAVES, embedding) * WAVES**-0.5)
+        self.own = nn.Parameter(torch.randn(len(vertices), embedding) * OWN)
         self.clutter = nn.Parameter(torch.randn(clutter, embedding))
 
     def project(self, features: Tensor) -> Tensor:
         """Backbone features (B, C, h, w) to whitened components (B, components, h, w)."""
         return F.conv2d(features - self.mean[:, None, None], self.projection[:, :, None, None])
 
-    def embed(self, components: Tensor) -> Tensor:
-        """Components (B, components, h, w) to unit pixel embeddings (B, D, 2h, 2w)."""
+    def embed(self, components: Tensor) -> tuple[Tensor, Tensor]:
+        """Components (B, components, h, w) to unit pixel embeddings (B, D, 2h, 2w) and offsets (B, 3, 2h, 2w).
+
+        Offsets are in object units: from where the template has what a pixel shows to where the object in the image
+        has it, so that a tall car is not taken for a flat one seen from higher up.
+        """
         x = self.stem(components)
         for block in self.blocks:
             x = block(x)
         context = self.context(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
         x = self.late(x + context[:, :, None, None] + self.position(_coordinates(x)))
-        return F.normalize(F.pixel_shuffle(self.out(x), UPSAMPLING), dim=1)
+        out = F.pixel_shuffle(self.out(x), UPSAMPLING)
+        return F.normalize(out[:, :-3], dim=1), out[:, -3:]
+
+    @property
+    def bank(self) -> Tensor:
+        """(V, D) unit embeddings of the vertices: waves over the template, mixed, and something of each vertex's own.
+
+        Neighbours so are alike from the start, and what is learned of one vertex is learned of those around it.
+        """
+        return F.normalize(self.own + self.waves @ self.mixture, dim=1)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """(..., D) unit embeddings to (..., V + 1) logits; the last is clutter (log-sum over its embeddings)."""
-        vertices = embeddings @ F.normalize(self.bank, dim=1).T
+        vertices = embeddings @ self.bank.T
         clutter = embeddings @ F.normalize(self.clutter, dim=1).T
         clutter_logit = torch.logsumexp(clutter / self.temperature, dim=-1, keepdim=True)
         return torch.cat([vertices / self.temperature, clutter_logit], dim=-1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Backbone features (B, C, h, w) to logits (B, 2h, 2w, V + 1)."""
-        return self.logits(self.embed(self.project(features)).permute(0, 2, 3, 1))
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Backbone features (B, C, h, w) to logits (B, 2h, 2w, V + 1) and offsets (B, 2h, 2w, 3)."""
+        embeddings, offsets = self.embed(self.project(features))
+        return self.logits(embeddings.permute(0, 2, 3, 1)), offsets.permute(0, 2, 3, 1)
 
 
 class ResidualBlock(nn.Module):
@@ -97,6 +121,17 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, h, w) to the same."""
         return x + self.layers(x)
+
+
+def _waves(vertices: Tensor, count: int) -> Tensor:
+    """(V, 2 * count) sines and cosines of random directions and of wave lengths over several octaves.
+
+    These are the random Fourier features of Tancik et al., NeurIPS 2020.
+    """
+    directions = torch.randn(3, count, generator=torch.Generator().manual_seed(0))
+    frequencies = torch.logspace(math.log10(LONGEST), math.log10(SHORTEST), count)
+    phase = 2 * torch.pi * (vertices.float() @ (directions * frequencies))
+    return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
 def _coordinates(x: Tensor) -> Tensor:

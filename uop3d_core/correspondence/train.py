@@ -1,13 +1,14 @@
 """Train the correspondence network: cache augmented backbone features once, then pass over them many times.
 
-In: captures with masks, their meshes, their Alignment, the Template. Out: a CorrespondenceNet and its provenance.
-On disk in the working folder: ``cache`` per view, ``checkpoint.safetensors`` after every epoch, ``tensorboard``.
+In: captures with masks, their meshes, their Alignment, the Template. Out: CorrespondenceNets and their provenance.
+On disk in the working folder: ``cache`` per view, ``NAME.safetensors`` after every epoch, ``tensorboard``.
 A killed training goes on where it stood: finished views are not computed again, and an epoch's random numbers depend
 on the seed and the epoch only.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -27,16 +28,72 @@ from torch import Tensor
 from uop3d_core.atomic import write_atomically, write_json, write_tensors
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.data import IGNORE, SampleMaker, View, posed_views
+from uop3d_core.correspondence.data import IGNORE, SampleMaker
 from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.views import View, posed_views
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Alignment, Capture, Mesh, Template
 
 BASIS_VIEWS = 48
+CACHED = ("features", "labels", "points")
 WARM_UP = 0.1
 
 
-def train(
+@dataclass(frozen=True, eq=False)
+class CachedCrops:
+    """Projected features and labels of all augmented crops, memory-mapped.
+
+    Attributes:
+        features: one (variants, components, h, w) float16 array per view.
+        labels: one (variants, 2h, 2w) int16 array per view.
+        points: one (variants, 2h, 2w, 3) float16 array per view.
+    """
+
+    features: list[np.memmap]
+    labels: list[np.memmap]
+    points: list[np.memmap]
+
+    def __len__(self) -> int:
+        """Number of crops."""
+        return sum(len(part) for part in self.labels)
+
+    def only(self, views: Sequence[int]) -> CachedCrops:
+        """Those of some views."""
+        return CachedCrops(*([part[i] for i in views] for part in (self.features, self.labels, self.points)))
+
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All crops in random order: features (B, components, h, w), labels (B, 2h, 2w), points (B, 2h, 2w, 3)."""
+        every = [(view, variant) for view, part in enumerate(self.labels) for variant in range(len(part))]
+        order = rng.permutation(len(every))
+        for start in range(0, len(order), size):
+            chosen = [every[i] for i in order[start : start + size]]
+            features, labels, points = (
+                torch.from_numpy(np.stack([part[i][j] for i, j in chosen]))
+                for part in (self.features, self.labels, self.points)
+            )
+            yield features.float(), labels.long(), points.float()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Everything that a network is fitted to; made once, used for the network and for its rehearsal.
+
+    Attributes:
+        views: all frames with a mask of all accepted captures.
+        template: in obj.
+        crops: augmented crops of every view.
+        network: untrained, with its input projection.
+        key: fingerprint of the crops.
+    """
+
+    views: list[View]
+    template: Template
+    crops: CachedCrops
+    network: CorrespondenceNet
+    key: str
+
+
+def gather(
     captures: Sequence[Capture],
     meshes: Mapping[str, Mesh],
     alignment: Alignment,
@@ -45,21 +102,18 @@ def train(
     settings: TrainSettings,
     folder: Path,
     progress: Progress = silent,
-) -> tuple[CorrespondenceNet, dict[str, Any]]:
-    """Train on all accepted captures.
+) -> TrainingSet:
+    """Augmented crops of all accepted captures, as backbone features.
 
     Args:
         captures: with masks; those that the alignment rejects are left out.
         meshes: coarse mesh of every capture, world frame.
         alignment: obj_T_world of every capture.
         template: in obj.
-        backbone: frozen features; its device is used for caching only, the head trains on the CPU.
+        backbone: frozen features.
         settings: see TrainSettings.
         folder: working folder of this training; may hold an interrupted one.
-        progress: called with "features" and "training".
-
-    Returns:
-        the trained network in evaluation mode, and {"captures", "views", "crops", "epochs", "loss", "seconds"}.
+        progress: called with "features".
 
     Raises:
         ValueError: no accepted capture has a usable frame.
@@ -67,22 +121,42 @@ def train(
     views = posed_views(captures, meshes, alignment)
     if not views:
         raise ValueError("no accepted capture has a frame with a mask: nothing to train on")
-    crops_key = _fingerprint(views, template, backbone, settings)
-    key = f"{crops_key} {settings.model_dump_json()}"
-    net = _new_network(backbone, template, settings)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    crops = _cache(views, template, backbone, net, settings, folder / "cache", crops_key, progress)
+    key = _fingerprint(views, template, backbone, settings)
+    network = _new_network(backbone, template, settings)
+    crops = _cache(views, template, backbone, network, settings, folder / "cache", key, progress)
+    return TrainingSet(views, template, crops, network, key)
+
+
+def fit(
+    training: TrainingSet,
+    settings: TrainSettings,
+    folder: Path,
+    name: str,
+    use: Sequence[int] | None = None,
+    progress: Progress = silent,
+) -> tuple[CorrespondenceNet, dict[str, Any]]:
+    """Train on cached crops; the network is trained on the CPU.
+
+    Args:
+        training: what `gather` gave.
+        settings: see TrainSettings.
+        folder: working folder; may hold an interrupted training of this name, which goes on.
+        name: of this training, which names its checkpoint and what progress is told.
+        use: indices of the views to train on; all by default.
+        progress: called with the name.
+
+    Returns:
+        the trained network in evaluation mode, and {"views", "crops", "epochs", "loss", "seconds"}.
+    """
     started = time.monotonic()
-    loss = _fit(net, crops, settings, folder, key, progress)
-    accepted = [name for name, entry in alignment.captures.items() if entry.accepted]
-    return net.eval(), {
-        "captures": accepted,
-        "views": len(views),
-        "crops": len(crops),
-        "epochs": settings.epochs,
-        "loss": loss,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+    chosen = range(len(training.views)) if use is None else use
+    crops = training.crops.only(chosen)
+    key = f"{training.key} {settings.model_dump_json()} {'' if use is None else sorted(use)}"
+    net = copy.deepcopy(training.network)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+    loss = _fit(net, crops, training.template.mesh, settings, folder, name, key, progress)
+    about = {"views": len(chosen), "crops": len(crops), "epochs": settings.epochs, "loss": loss}
+    return net.eval(), {**about, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBackbone, settings: TrainSettings) -> str:
@@ -98,33 +172,9 @@ def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBac
 def _new_network(backbone: FeatureBackbone, template: Template, settings: TrainSettings) -> CorrespondenceNet:
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        return CorrespondenceNet(backbone.channels, len(template.mesh.vertices), **settings.network_arguments())
-
-
-@dataclass(frozen=True, eq=False)
-class CachedCrops:
-    """Projected features and labels of all augmented crops, memory-mapped.
-
-    Attributes:
-        features: one (variants, components, h, w) float16 array per view.
-        labels: one (variants, 2h, 2w) int16 array per view.
-    """
-
-    features: list[np.memmap]
-    labels: list[np.memmap]
-
-    def __len__(self) -> int:
-        """Number of crops."""
-        return sum(len(part) for part in self.labels)
-
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """All crops in random order: features (B, components, h, w) float32 and labels (B, 2h, 2w) int64."""
-        every = [(view, variant) for view, part in enumerate(self.labels) for variant in range(len(part))]
-        order = rng.permutation(len(every))
-        for start in range(0, len(order), size):
-            chosen = [every[i] for i in order[start : start + size]]
-            features = torch.from_numpy(np.stack([self.features[i][j] for i, j in chosen])).float()
-            yield features, torch.from_numpy(np.stack([self.labels[i][j] for i, j in chosen])).long()
+        return CorrespondenceNet(
+            backbone.channels, torch.tensor(template.mesh.vertices), **settings.network_arguments()
+        )
 
 
 def _cache(
@@ -144,32 +194,33 @@ def _cache(
         write_json(folder / "cache.json", {"fingerprint": key})
     maker = SampleMaker(views, template, backbone.stride, settings)
     _set_projection(net, maker, backbone, folder / "projection.safetensors")
-    features, labels = [], []
+    opened = []
     for index in range(len(views)):
         stem = folder / f"{index:05d}"
-        opened = _open(stem)
-        if opened is None:
+        arrays = _open(stem)
+        if arrays is None:
             samples = list(maker.variants(index))
             with torch.no_grad():
                 components = net.project(_backbone_features(backbone, [sample.image for sample in samples]))
-            _write(stem, components.half().numpy(), np.stack([sample.labels for sample in samples]))
-            opened = np.load(f"{stem}_features.npy", mmap_mode="r"), np.load(f"{stem}_labels.npy", mmap_mode="r")
-        features.append(opened[0])
-        labels.append(opened[1])
+            labels, points = (np.stack([getattr(sample, kind) for sample in samples]) for kind in CACHED[1:])
+            _write(stem, components.half().numpy(), labels, points)
+            arrays = _open(stem)
+            assert arrays is not None
+        opened.append(arrays)
         progress("features", index + 1, len(views))
-    return CachedCrops(features, labels)
+    return CachedCrops(*(list(part) for part in zip(*opened, strict=True)))
 
 
-def _open(stem: Path) -> tuple[np.memmap, np.memmap] | None:
-    """Features and labels of one view from the cache; None where they are missing or damaged."""
+def _open(stem: Path) -> list[np.memmap] | None:
+    """What the cache has of one view; None where it is missing or damaged."""
     try:
-        return np.load(f"{stem}_features.npy", mmap_mode="r"), np.load(f"{stem}_labels.npy", mmap_mode="r")
+        return [np.load(f"{stem}_{kind}.npy", mmap_mode="r") for kind in CACHED]
     except (OSError, ValueError, EOFError):
         return None
 
 
-def _write(stem: Path, features: np.ndarray, labels: np.ndarray) -> None:
-    for kind, array in (("features", features), ("labels", labels)):
+def _write(stem: Path, *arrays: np.ndarray) -> None:
+    for kind, array in zip(CACHED, arrays, strict=True):
         write_atomically(stem.with_name(f"{stem.name}_{kind}.npy"), partial(np.save, arr=array))
 
 
@@ -215,26 +266,38 @@ def _read_key(path: Path) -> str | None:
 
 
 def _fit(
-    net: CorrespondenceNet, crops: CachedCrops, settings: TrainSettings, folder: Path, key: str, progress: Progress
+    net: CorrespondenceNet,
+    crops: CachedCrops,
+    template: Mesh,
+    settings: TrainSettings,
+    folder: Path,
+    name: str,
+    key: str,
+    progress: Progress,
 ) -> float:
     """Optimise; returns the mean loss of the last epoch."""
     from torch.utils.tensorboard import SummaryWriter
 
     optimiser = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    path = folder / "checkpoint.safetensors"
+    path = folder / f"{name}.safetensors"
+    vertices = torch.tensor(template.vertices).float()
+    near = torch.cdist(vertices, vertices) < settings.neighbourhood
     first, loss = _restore(path, net, optimiser, key)
-    progress("training", first, settings.epochs)
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=first, max_queue=100) as writer, torch.random.fork_rng():
+    progress(name, first, settings.epochs)
+    with (
+        SummaryWriter(str(folder / "tensorboard" / name), purge_step=first, max_queue=100) as writer,
+        torch.random.fork_rng(),
+    ):
         for epoch in range(first, settings.epochs):
             torch.manual_seed(settings.seed * 1_000_003 + epoch)
             rng = np.random.default_rng([settings.seed, epoch])
-            figures = _epoch(net, crops, optimiser, settings, epoch, rng)
+            figures = _epoch(net, crops, vertices, near, optimiser, settings, epoch, rng)
             loss = figures["loss"]
-            for name, value in figures.items():
-                writer.add_scalar(name, value, epoch)
+            for figure, value in figures.items():
+                writer.add_scalar(figure, value, epoch)
             writer.add_scalar("learning_rate", optimiser.param_groups[0]["lr"], epoch)
             _save(path, net, optimiser, epoch + 1, loss, key)
-            progress("training", epoch + 1, settings.epochs)
+            progress(name, epoch + 1, settings.epochs)
     return loss
 
 
@@ -248,6 +311,8 @@ def _one_cycle(share: float) -> float:
 def _epoch(
     net: CorrespondenceNet,
     crops: CachedCrops,
+    vertices: Tensor,
+    near: Tensor,
     optimiser: torch.optim.Optimizer,
     settings: TrainSettings,
     epoch: int,
@@ -255,18 +320,18 @@ def _epoch(
 ) -> dict[str, float]:
     net.train()
     fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    totals: dict[str, float] = {"loss": 0.0, "vertex_accuracy": 0.0, "clutter_accuracy": 0.0}
+    totals: dict[str, float] = {"loss": 0.0, "point_error": 0.0, "vertex_accuracy": 0.0, "clutter_accuracy": 0.0}
     count, batches = 0, -(-len(crops) // settings.batch)
-    for features, labels in crops.batches(settings.batch, rng):
+    for features, labels, points in crops.batches(settings.batch, rng):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _one_cycle((epoch + count / batches) / settings.epochs)
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            embeddings = net.embed(features.contiguous(memory_format=torch.channels_last))
-        embeddings = embeddings.float().permute(0, 2, 3, 1)
-        rows = torch.from_numpy(_draw_pixels(labels.numpy(), len(net.bank), settings.pixels_per_crop, rng))
+            embeddings, offsets = net.embed(features.contiguous(memory_format=torch.channels_last))
+        rows = torch.from_numpy(_draw_pixels(labels.numpy(), len(vertices), settings.pixels_per_crop, rng))
         target = labels.reshape(-1)[rows]
-        logits = net.logits(embeddings.reshape(-1, embeddings.shape[-1])[rows])
-        loss = F.cross_entropy(logits, target)
+        logits = net.logits(_rows(embeddings, rows))
+        apart = point_error(logits, _rows(offsets, rows), target, points.reshape(-1, 3)[rows], vertices, near)
+        loss = F.cross_entropy(logits, target) + settings.offset_weight * apart
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -274,10 +339,36 @@ def _epoch(
         clutter = target == logits.shape[1] - 1
         right = logits.detach().argmax(1) == target
         totals["loss"] += float(loss.detach())
+        totals["point_error"] += float(apart.detach())
         totals["vertex_accuracy"] += float(right[~clutter].float().mean().nan_to_num())
         totals["clutter_accuracy"] += float(right[clutter].float().mean().nan_to_num())
         count += 1
     return {name: value / max(count, 1) for name, value in totals.items()}
+
+
+def _rows(grids: Tensor, rows: Tensor) -> Tensor:
+    """(N, D) some pixels of (B, D, H, W) grids."""
+    return grids.float().permute(0, 2, 3, 1).reshape(-1, grids.shape[1])[rows]
+
+
+def point_error(
+    logits: Tensor, offsets: Tensor, target: Tensor, points: Tensor, vertices: Tensor, near: Tensor
+) -> Tensor:
+    """Mean distance in object units between the points that pixels are taken for and those that they show.
+
+    A pixel is taken for the mean of the vertices near the right one, by their probabilities, plus its offset.
+
+    Args:
+        logits: (N, V + 1).
+        offsets: (N, 3).
+        target: (N,) right vertices, V for clutter.
+        points: (N, 3) right points, NaN where unknown.
+        vertices: (V, 3) template.
+        near: (V, V) bool neighbourhoods.
+    """
+    known = (target < len(vertices)) & points.isfinite().all(1)
+    local = logits[known, :-1].masked_fill(~near[target[known]], -torch.inf).softmax(1)
+    return (local @ vertices + offsets[known] - points[known]).norm(dim=1).sum() / known.sum().clamp(min=1)
 
 
 def _draw_pixels(labels: np.ndarray, clutter: int, per_crop: int, rng: np.random.Generator) -> np.ndarray:

@@ -21,9 +21,10 @@ from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
-from uop3d_core.correspondence.train import train as train_network
+from uop3d_core.correspondence.train import fit, gather
 from uop3d_core.executors import DEFAULT_ENGINE
 from uop3d_core.pipeline.aligning import DEFAULT_BACKBONE, AlignResult, align, mesh_mark, with_hint
+from uop3d_core.pipeline.calibrating import calibrate
 from uop3d_core.pipeline.loops import make_mesh
 from uop3d_core.progress import Progress, silent
 from uop3d_core.runs import (
@@ -101,7 +102,7 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
     Args:
         run_folder: the run directory.
         settings: of which only "train" counts; by default those of the run.
-        progress: is told "features" and "training".
+        progress: is told "features", "training", "rehearsal" and "calibration".
 
     Raises:
         FileNotFoundError: this is no run, it is not aligned, or its captures are gone.
@@ -136,10 +137,14 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
             )
             for name, capture in captures.items()
         }
-        network, provenance = train_network(
-            list(captures.values()), meshes, aligned.alignment, template, backbone, settings.train,
-            _working_folder(run, inputs), progress,
-        )  # fmt: skip
+        folder = _working_folder(run, inputs)
+        training = gather(
+            list(captures.values()), meshes, aligned.alignment, template, backbone, settings.train, folder, progress
+        )
+        network, provenance = fit(training, settings.train, folder, "training", progress=progress)
+        if settings.train.rehearsal > 0:
+            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress)
+            provenance |= {"calibration": calibration.to_json(), "held_out_in_rehearsal": held}
         metadata = {
             **provenance,
             "captures": names,

@@ -1,111 +1,50 @@
-"""Pose hypotheses from per-pixel beliefs: PnP-RANSAC on the best correspondences, and a coarse grid over SO(3).
+"""Pose hypotheses from per-pixel beliefs: PnP-RANSAC on the best correspondences, and stored views from all around.
 
-Out: cam_T_obj (H, 4, 4), translations in object units. PnP is exact where pixels know where they are; the grid sees
-the whole and so finds poses that many vague pixels agree on, as for a mug whose handle is hidden.
+Out: crop_T_obj (H, 4, 4), translations in object units. PnP is exact where pixels know where they are; the views see
+the whole and so find poses that many vague pixels agree on, as for a mug whose handle is hidden.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import poselib
 
 from uop3d_core.config import PoseSettings
-from uop3d_core.geometry import Array, rigid
-from uop3d_core.pose.scoring import PixelBeliefs
-from uop3d_core.types import Camera
+from uop3d_core.crops import Crop
+from uop3d_core.geometry import Array, pixel_rays, project, rigid, rotation_error, rotation_to, transform
+from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 
 MIN_CORRESPONDENCES = 6
+VIEW_CELLS = 16
+VIEW_DISTANCE = 3.0
+"""In object units: from where the stored views look."""
 
 
-@dataclass(frozen=True, eq=False)
-class Correspondences:
-    """Image pixels (N, 2), object points (N, 3), confidences (N,)."""
-
-    pixels: Array
-    points: Array
-    confidence: Array
-
-
-def correspondences(beliefs: PixelBeliefs, vertices: Array, near: Array, settings: PoseSettings) -> Correspondences:
-    """Most likely object point of every foreground pixel, by a soft-argmax around the best vertex.
+def pnp(beliefs: PixelBeliefs, template: TemplateShape, threshold: float, settings: PoseSettings) -> Array:
+    """PnP-RANSAC with robust refinement (PoseLib) on the object's pixels: (1, 4, 4), or (0, 4, 4) where it fails.
 
     Args:
-        beliefs: of one crop.
-        vertices: (V, 3) template, obj.
-        near: (V, V) bool, which vertices lie within the neighbourhood of each other.
+        beliefs: of the pixels that are object.
+        template: the category's.
+        threshold: inlier threshold in crop pixels.
         settings: see PoseSettings.
     """
-    rows = np.flatnonzero(beliefs.foreground > settings.foreground)
-    rows = rows[np.argsort(-beliefs.foreground[rows], kind="stable")[: settings.max_correspondences]]
-    return local_means(beliefs, rows, beliefs.probabilities[rows, :-1].argmax(1), vertices, near)
-
-
-def local_means(beliefs: PixelBeliefs, rows: Array, centres: Array, vertices: Array, near: Array) -> Correspondences:
-    """Mean object point of some pixels over the neighbourhood of a given vertex each.
-
-    Args:
-        beliefs: of one crop.
-        rows: (n,) which pixels.
-        centres: (n,) their vertices.
-        vertices: (V, 3) template, obj.
-        near: (V, V) bool neighbourhoods.
-    """
-    local = beliefs.probabilities[rows, :-1] * near[centres]
-    mass = local.sum(1)
-    return Correspondences(beliefs.pixels[rows], local @ vertices / np.maximum(mass, 1e-12)[:, None], mass)
-
-
-def pnp(found: Correspondences, camera: Camera, threshold: float, iterations: int) -> Array:
-    """PnP-RANSAC with robust refinement (PoseLib): (1, 4, 4), or (0, 4, 4) where it fails.
-
-    Args:
-        found: correspondences.
-        camera: of the full image.
-        threshold: inlier threshold in pixels.
-        iterations: most RANSAC iterations.
-    """
-    if len(found.points) < MIN_CORRESPONDENCES:
+    if len(beliefs.pixels) < MIN_CORRESPONDENCES:
         return np.zeros((0, 4, 4))
-    ransac = {"max_error": threshold, "max_iterations": iterations, "min_iterations": 100, "seed": 0}
-    pose, info = poselib.estimate_absolute_pose(
-        *_skewless(found, camera), _described(camera), ransac, _robust(threshold)
-    )
-    return _accepted(pose, info["num_inliers"] >= MIN_CORRESPONDENCES)
-
-
-def polish(found: Correspondences, camera: Camera, cam_T_obj: Array, threshold: float) -> Array:
-    """Robust least-squares refinement of one pose (4, 4): (1, 4, 4), or (0, 4, 4) where it fails."""
-    if len(found.points) < MIN_CORRESPONDENCES:
-        return np.zeros((0, 4, 4))
-    start = poselib.CameraPose()
-    start.R, start.t = cam_T_obj[:3, :3], cam_T_obj[:3, 3]
-    pixels, points = _skewless(found, camera)
-    pose, _ = poselib.refine_absolute_pose(pixels, points, start, _described(camera), _robust(threshold))
-    return _accepted(pose, True)
-
-
-def _robust(threshold: float) -> dict[str, object]:
-    return {"loss_type": "CAUCHY", "loss_scale": threshold / 2, "max_iterations": 50}
-
-
-def _skewless(found: Correspondences, camera: Camera) -> tuple[Array, Array]:
-    pixels = found.pixels.astype(np.float64)
-    pixels[:, 0] -= camera.K[0, 1] / camera.K[1, 1] * (pixels[:, 1] - camera.K[1, 2])
-    return pixels, found.points.astype(np.float64)
-
-
-def _described(camera: Camera) -> dict[str, object]:
-    K = camera.K
-    params = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
-    return {"model": "PINHOLE", "width": camera.width, "height": camera.height, "params": params}
-
-
-def _accepted(pose: poselib.CameraPose, good: bool) -> Array:
-    """The pose if it is finite and in front of the camera."""
+    points = beliefs.points(template.near, beliefs.vertices[None, :, 0], template.vertices)[0][0]
+    crop, K = beliefs.crop, beliefs.crop.K
+    camera = {
+        "model": "PINHOLE",
+        "width": crop.pixels,
+        "height": crop.pixels,
+        "params": [*K[[0, 1, 0, 1], [0, 1, 2, 2]]],
+    }
+    ransac = {"max_error": threshold, "max_iterations": settings.iterations, "min_iterations": 100, "seed": 0}
+    robust = {"loss_type": "CAUCHY", "loss_scale": threshold / 2, "max_iterations": 50}
+    pose, info = poselib.estimate_absolute_pose(beliefs.pixels, points, camera, ransac, robust)
     T = rigid(pose.R, pose.t)[None]
-    return T if good and np.isfinite(T).all() and T[0, 2, 3] > 0 else T[:0]
+    good = info["num_inliers"] >= MIN_CORRESPONDENCES and np.isfinite(T).all() and T[0, 2, 3] > 0
+    return T if good else T[:0]
 
 
 def rotation_grid(count: int) -> Array:
@@ -123,7 +62,70 @@ def rotation_grid(count: int) -> Array:
     return np.stack(rows, axis=-1).reshape(count, 3, 3)
 
 
-def grid_poses(rotations: Array, vertices: Array, camera: Camera, box: Array) -> Array:
+class StoredViews:
+    """What the template shows in the cells of its own outline's box, for rotations all around.
+
+    Attributes:
+        rotations: (H, 3, 3).
+        shown: (H, cells * cells) vertices, V where nothing is.
+    """
+
+    def __init__(self, template: TemplateShape, count: int) -> None:
+        """Look at the template from `count` rotations."""
+        self.rotations = rotation_grid(count)
+        self._vertices = template.vertices
+        centre = (np.arange(VIEW_CELLS) + 0.5) / VIEW_CELLS
+        ys, xs = np.meshgrid(centre, centre, indexing="ij")
+        self._cells = np.stack([xs.ravel(), ys.ravel()], -1)
+        away, shown = np.array([0.0, 0.0, VIEW_DISTANCE]), []
+        for R in self.rotations:
+            points = transform(rigid(R, away), self._vertices)
+            flat = points[:, :2] / points[:, 2:]
+            low, high = flat.min(0), flat.max(0)
+            rays = np.concatenate([low + self._cells * (high - low), np.ones((len(self._cells), 1))], axis=1)
+            shown.append(template.shown(rays, rigid(R, away)[None])[0])
+        self.shown = np.stack(shown)
+
+    def best(self, beliefs: PixelBeliefs, template: TemplateShape, box: Array, count: int, distinct: float) -> Array:
+        """The most agreeing distinct poses (at most count, 4, 4) whose outline fills a box.
+
+        Args:
+            beliefs: of the crop.
+            template: the category's.
+            box: (4,) xyxy in crop pixels.
+            count: how many.
+            distinct: in radians, how far apart their rotations are.
+        """
+        pixels = box[:2] + self._cells * (box[2:] - box[:2])
+        row = beliefs.row_at(pixels)
+        nearest, seen = np.maximum(row, 0), row >= 0
+        there = beliefs.take(nearest)
+        V = len(template.vertices)
+        dense = np.zeros((len(pixels), V + 1), dtype=np.float32)
+        np.put_along_axis(dense, there.vertices, there.probabilities.astype(np.float32), axis=1)
+        support = dense @ self._widened(template)
+        support[:, V] = 1 - there.foreground
+        concerned = ((self.shown < V) | (there.foreground > 0.5)) & seen
+        values = support[np.arange(len(pixels)), self.shown]
+        scores = (values * concerned).sum(1) / np.maximum(concerned.sum(1), 1)
+        chosen: list[int] = []
+        for index in np.argsort(-scores, kind="stable")[: 20 * count]:
+            if len(chosen) == count:
+                break
+            if not chosen or rotation_error(self.rotations[chosen], self.rotations[index]).min() > distinct:
+                chosen.append(int(index))
+        return fill_box(self.rotations[chosen], self._vertices, beliefs.crop, box)
+
+    @staticmethod
+    def _widened(template: TemplateShape) -> Array:
+        """(V + 1, V + 1) neighbourhoods as numbers; clutter has none."""
+        V = len(template.vertices)
+        near = np.zeros((V + 1, V + 1), dtype=np.float32)
+        near[:V, :V] = template.guide
+        return near
+
+
+def fill_box(rotations: Array, vertices: Array, crop: Crop, box: Array) -> Array:
     """Poses (H, 4, 4) with given rotations (relative to the viewing ray) whose outline fills the box.
 
     Depth and shift follow from the box by weak perspective: the extent of the turned template against that of the box.
@@ -131,26 +133,28 @@ def grid_poses(rotations: Array, vertices: Array, camera: Camera, box: Array) ->
     Args:
         rotations: (H, 3, 3).
         vertices: (V, 3) template, obj.
-        camera: of the full image.
-        box: (4,) xyxy in pixels.
+        crop: the virtual camera.
+        box: (4,) xyxy in crop pixels.
     """
-    K = camera.K
-    centre = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 1.0])
-    ray = np.linalg.inv(K) @ centre
-    R = _turn_to(ray / np.linalg.norm(ray)) @ rotations
+    corners = pixel_rays(crop.K, box.reshape(2, 2))
+    ray = corners.mean(0)
+    R = rotation_to(ray / np.linalg.norm(ray)) @ rotations
     turned = vertices @ np.swapaxes(R, 1, 2)
     low, high = turned.min(1), turned.max(1)
     extent = (high - low)[:, :2]
-    spans = extent * np.array([K[0, 0], K[1, 1]]) / np.array([box[2] - box[0], box[3] - box[1]])
-    depth = np.sqrt(spans.prod(1)) + extent.mean(1) / 4
+    depth = np.sqrt((extent / (corners[1] - corners[0])[:2]).prod(1)) + extent.mean(1) / 4
     t = depth[:, None] * ray - (low + high) / 2
     t[:, 2] = depth
     return rigid(R, t)
 
 
-def _turn_to(ray: Array) -> Array:
-    """Smallest rotation (3, 3) that carries the optical axis onto a unit ray."""
-    axis = np.cross([0.0, 0.0, 1.0], ray)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    turn: Array = np.eye(3) + skew + skew @ skew / (1 + ray[2])
-    return turn
+def box_in_crop(crop: Crop, box: Array) -> Array:
+    """Box (4,) xyxy in crop pixels around what an xyxy box of the image shows."""
+    corners = crop.to_crop(box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2))
+    return np.concatenate([corners.min(0), corners.max(0)])
+
+
+def outline(template: TemplateShape, crop: Crop, crop_T_obj: Array) -> Array:
+    """Box (4,) xyxy in crop pixels of the posed template."""
+    pixels = project(crop.K, transform(crop_T_obj, template.vertices))
+    return np.concatenate([np.nanmin(pixels, 0), np.nanmax(pixels, 0)])

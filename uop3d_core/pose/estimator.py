@@ -15,19 +15,18 @@ import torch
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.config import PoseSettings
 from uop3d_core.correspondence.checkpoint import Model, load_model
-from uop3d_core.geometry import Array, rotation_error
-from uop3d_core.images import Crop
-from uop3d_core.pose.candidates import correspondences, grid_poses, local_means, pnp, polish, rotation_grid
-from uop3d_core.pose.scoring import Judge, PixelBeliefs
+from uop3d_core.crops import Crop
+from uop3d_core.geometry import Array, rotation_error, transform
+from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
+from uop3d_core.pose.calibration import Calibration, Solution
+from uop3d_core.pose.candidates import StoredViews, box_in_crop, pnp
+from uop3d_core.pose.refine import normal_equations, refine
 from uop3d_core.raycast import RayCaster
-from uop3d_core.types import Camera, Detection, Frame, PoseEstimate
+from uop3d_core.types import Camera, Detection, Frame, PoseEstimate, PoseHypothesis
 
 BATCH = 8
 MIN_FOREGROUND = 12
-THINNING = 11
-GUIDED_STEPS = 3
-BEAM = 6
-DISTINCT_DEG = 30.0
+DISTINCT = np.deg2rad(30.0)
 
 
 class PoseEstimator:
@@ -48,14 +47,14 @@ class PoseEstimator:
                 f"but got {backbone.fingerprint}: pass the same weights"
             )
         self.model, self.settings, self.device = model, settings or PoseSettings(), device
+        self.calibration = Calibration.from_json(model.metadata.get("calibration", {"views": 0}))
         self._backbone = backbone.to(device)
         self._network = model.network.to(device)
-        self._vertices = model.template.mesh.vertices
-        apart = np.linalg.norm(self._vertices[:, None] - self._vertices[None], axis=-1)
-        self._near = apart < self.settings.neighbourhood
-        self._guide = apart < self.settings.guide
-        self._grid = rotation_grid(self.settings.grid)
-        self._template = RayCaster(model.template.mesh)
+        mesh = model.template.mesh
+        apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
+        near, guide = apart < model.settings.neighbourhood, apart < self.settings.guide
+        self._template = TemplateShape(RayCaster(mesh), near, guide)
+        self._views = StoredViews(self._template, self.settings.grid)
 
     @classmethod
     def load(
@@ -88,75 +87,109 @@ class PoseEstimator:
         estimates: list[PoseEstimate] = []
         for start in range(0, len(detections), BATCH):
             batch = detections[start : start + BATCH]
-            beliefs = self._beliefs(image, batch)
-            estimates += [self._pose(frame.camera, detection, b) for detection, b in zip(batch, beliefs, strict=True)]
+            crops = [self.crop(frame.camera, detection.bbox_xyxy) for detection in batch]
+            found = self.beliefs([crop.sample(image) for crop in crops], crops)
+            estimates += [
+                self.stated(
+                    detection, beliefs.crop, self.solve(beliefs, box_in_crop(beliefs.crop, detection.bbox_xyxy))
+                )
+                for detection, beliefs in zip(batch, found, strict=True)
+            ]
         return estimates
 
-    @torch.no_grad()
-    def _beliefs(self, image: Array, detections: Sequence[Detection]) -> list[PixelBeliefs]:
-        """Per-pixel vertex probabilities of the crops around all boxes, in one pass."""
+    def crop(self, camera: Camera, box: Array) -> Crop:
+        """What the network is shown of an xyxy box (4,) in pixels."""
         settings = self.model.settings
-        pixels = settings.cells * self._backbone.stride
-        crops = [Crop.around(detection.bbox_xyxy, pixels, settings.margin) for detection in detections]
-        stacked = np.stack([crop.sample(image) for crop in crops])
-        features = self._backbone(torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).float() / 255)
-        probabilities = self._network(features.float()).softmax(-1).cpu().numpy()
-        side = probabilities.shape[1]
-        ys, xs = np.mgrid[:side, :side]
-        grid = (np.stack([xs.ravel(), ys.ravel()], -1) + 0.5) * (pixels / side) - 0.5
-        inside = [self._within(crop.to_image(grid), image) for crop in crops]
-        flat = probabilities.reshape(len(crops), side * side, -1)
-        return [PixelBeliefs(crop.to_image(grid)[ok], p[ok]) for crop, p, ok in zip(crops, flat, inside, strict=True)]
+        return Crop.around(camera, box, settings.cells * self._backbone.stride, settings.margin)
 
-    @staticmethod
-    def _within(pixels: Array, image: Array) -> Array:
-        """(N,) bool: which pixels lie inside the image; what lies outside says nothing."""
-        inside: Array = (pixels > -0.5) & (pixels < [image.shape[1] - 0.5, image.shape[0] - 0.5])
-        return inside[:, 0] & inside[:, 1]
+    def framed(self, crop: Crop) -> Array:
+        """Box (4,) xyxy in the pixels of a crop, as `crop` was made around it."""
+        half = crop.pixels / self.model.settings.margin / 2
+        middle = (crop.pixels - 1) / 2
+        return np.array([middle - half, middle - half, middle + half, middle + half])
 
-    def _pose(self, camera: Camera, detection: Detection, beliefs: PixelBeliefs) -> PoseEstimate:
-        judge = Judge(beliefs, self._template, self._near, camera.K)
-        poses = self._hypotheses(camera, detection.bbox_xyxy, beliefs)
-        if len(poses) == 0:
-            return PoseEstimate(detection, np.eye(4), 0.0, found=False)
-        threshold = self.settings.reprojection * _size(detection.bbox_xyxy)
-        for _ in range(GUIDED_STEPS):
-            poses = np.concatenate([poses, *(self._guided(judge, camera, T, threshold) for T in poses)])
-            scores = judge.agreement(poses)
-            poses = poses[np.argsort(-scores, kind="stable")[:BEAM]]
-        return PoseEstimate(detection, poses[0], float(scores.max()), found=bool(scores.max() > 0))
+    @torch.no_grad()
+    def beliefs(self, images: Sequence[Array], crops: Sequence[Crop]) -> list[PixelBeliefs]:
+        """What the network says of crops, given with their pixels (S, S, 3) uint8, in one pass."""
+        stacked = torch.from_numpy(np.stack(images)).to(self.device)
+        features = self._backbone(stacked.permute(0, 3, 1, 2).float() / 255)
+        logits, offsets = (output.cpu() for output in self._network(features.float()))
+        return [PixelBeliefs.from_network(*parts) for parts in zip(crops, logits, offsets, strict=True)]
 
-    def _hypotheses(self, camera: Camera, box: Array, beliefs: PixelBeliefs) -> Array:
-        """(H, 4, 4): PnP-RANSAC on the best correspondences, and the best distinct poses of the grid."""
-        settings = self.settings
-        if (beliefs.foreground > settings.foreground).sum() < MIN_FOREGROUND:
-            return np.zeros((0, 4, 4))
-        best = correspondences(beliefs, self._vertices, self._near, settings)
-        exact = pnp(best, camera, settings.reprojection * _size(box), settings.iterations)
-        grid = grid_poses(self._grid, self._vertices, camera, box)
-        coarse = Judge(beliefs.thinned(THINNING), self._template, self._guide, camera.K).agreement(grid)
-        return np.concatenate([exact, _distinct(grid, coarse, settings.refined)])
+    def solve(self, beliefs: PixelBeliefs, box: Array) -> Solution | None:
+        """Distinct poses that explain a crop, given the object's box in it; None where nothing is to be seen."""
+        settings, template = self.settings, self._template
+        objects = beliefs.take(np.flatnonzero(beliefs.foreground > settings.foreground))
+        if len(objects.pixels) < MIN_FOREGROUND:
+            return None
+        objects = objects.spread(settings.max_correspondences)
+        threshold = settings.reprojection * float(np.max(box[2:] - box[:2]))
+        starts = [
+            pnp(objects, template, threshold, settings),
+            self._views.best(beliefs, template, box, settings.refined, DISTINCT),
+        ]
+        scale = threshold / beliefs.crop.focal / 2
+        poses, agreement = self._refined(np.concatenate(starts), objects, beliefs.spread(settings.judged), scale)
+        if len(poses) == 0 or agreement[0] <= 0:
+            return None
+        clear = objects.support(template.near, objects.vertices[None, :, 0])[0]
+        return Solution(poses, agreement, float(clear.mean()), self._covariance(objects, poses[:1], scale))
 
-    def _guided(self, judge: Judge, camera: Camera, cam_T_obj: Array, threshold: float) -> Array:
-        """One pose (4, 4) refined on what its pixels say in the neighbourhood of what it predicts: (0 or 1, 4, 4)."""
-        vertex = judge.shown(cam_T_obj[None])[0]
-        shown = vertex < len(self._vertices)
-        rows = np.flatnonzero(shown & (judge.beliefs.foreground > self.settings.foreground))
-        found = local_means(judge.beliefs, rows, vertex[rows], self._vertices, self._guide)
-        return polish(found, camera, cam_T_obj, threshold)
+    def _covariance(self, objects: PixelBeliefs, pose: Array, scale: float) -> Array:
+        """(6, 6) of a refined pose (1, 4, 4) as if all pixels erred independently."""
+        template = self._template
+        centres = template.shown(objects.rays, pose)
+        points, mass = objects.points(template.guide, centres, template.vertices)
+        matrices, _, weights = normal_equations(pose, points, objects.rays, mass, scale)
+        seen = transform(pose[0], points[0])
+        residual = ((seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - objects.rays[:, :2]) ** 2).sum(1)
+        variance = float((weights[0] * residual).sum() / max(2 * float(weights[0].sum()), 1e-12))
+        regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6) + 1e-12 * np.eye(6)
+        return variance * np.linalg.inv(regular)
+
+    def stated(self, detection: Detection, crop: Crop, solution: Solution | None) -> PoseEstimate:
+        """A solution as an estimate in the camera of the image, with probabilities and covariance."""
+        size, category = np.ptp(self._template.vertices, axis=0), self.model.category
+        if solution is None:
+            return PoseEstimate(detection, np.eye(4), 0.0, found=False, category=category, size=size, other=1.0)
+        probabilities, other = self.calibration.probabilities(solution)
+        poses = crop.cam_T_crop @ solution.crop_T_obj
+        turn = np.kron(np.eye(2), crop.cam_R_crop)
+        return PoseEstimate(
+            detection,
+            poses[0],
+            float(probabilities[0]),
+            category=category,
+            size=size,
+            covariance=turn @ self.calibration.covariance(solution) @ turn.T,
+            hypotheses=tuple(PoseHypothesis(T, float(p)) for T, p in zip(poses, probabilities, strict=True)),
+            other=other,
+        )
+
+    def _refined(self, poses: Array, objects: PixelBeliefs, judged: PixelBeliefs, scale: float) -> tuple[Array, Array]:
+        """Distinct poses (H, 4, 4), the most agreeing first, and their agreement (H,)."""
+        settings, template = self.settings, self._template
+        few = objects.spread(settings.guided)
+        scores = judged.agreement(template, poses)
+        for step in range(settings.rounds):
+            found = few if step + 1 < settings.rounds else objects
+            centres = template.shown(found.rays, poses)
+            points, weights = found.points(template.guide, centres, template.vertices)
+            better = refine(poses, points, found.rays, weights, scale)
+            new = judged.agreement(template, better)
+            poses = np.concatenate([poses, better])
+            scores = np.concatenate([scores, new])
+            keep = distinct(poses, scores, max(settings.refined >> (step + 1), settings.hypotheses))
+            poses, scores = poses[keep], scores[keep]
+        return poses, scores
 
 
-def _size(box: Array) -> float:
-    """Longer side of an xyxy box."""
-    return float(max(box[2] - box[0], box[3] - box[1]))
-
-
-def _distinct(poses: Array, scores: Array, count: int) -> Array:
-    """The best `count` poses (count, 4, 4) whose rotations are at least DISTINCT_DEG apart."""
-    kept: list[Array] = []
-    for T in poses[np.argsort(-scores, kind="stable")[: 20 * count]]:
+def distinct(poses: Array, scores: Array, count: int) -> Array:
+    """Indices of the best `count` of (H, 4, 4) poses whose rotations are farther apart than DISTINCT, best first."""
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
         if len(kept) == count:
             break
-        if not kept or np.rad2deg(rotation_error(np.stack(kept)[:, :3, :3], T[:3, :3])).min() > DISTINCT_DEG:
-            kept.append(T)
-    return np.stack(kept) if kept else np.zeros((0, 4, 4))
+        if not kept or rotation_error(poses[kept, :3, :3], poses[index, :3, :3]).min() > DISTINCT:
+            kept.append(int(index))
+    return np.array(kept, dtype=int)

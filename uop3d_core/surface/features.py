@@ -13,8 +13,9 @@ import torch.nn.functional as F
 
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.config import SurfaceSettings
+from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, inverse_rigid, project, transform
-from uop3d_core.images import Crop, mask_box
+from uop3d_core.images import mask_box
 from uop3d_core.raycast import RayCaster, vertex_normals
 from uop3d_core.types import Capture, Frame, Mesh
 
@@ -32,7 +33,7 @@ def vertex_observations(
     for start in range(0, len(frames), BATCH):
         batch = frames[start : start + BATCH]
         pixels = settings.cells * backbone.stride
-        crops = [Crop.around(mask_box(mask), pixels, settings.margin) for _, mask in batch]
+        crops = [Crop.around(frame.camera, mask_box(mask), pixels, settings.margin) for frame, mask in batch]
         images = np.stack([crop.sample(frame.image) for crop, (frame, _) in zip(crops, batch, strict=True)])
         grids = backbone(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).float().cpu()
         for grid, crop, (frame, mask) in zip(grids, crops, batch, strict=True):

@@ -1,0 +1,171 @@
+"""What the network says of the pixels of one crop, and how well poses explain it.
+
+In: logits over template vertices and clutter, offsets. Out: agreement of crop_T_obj hypotheses in [0, 1], and object
+points of pixels. Everything is in the virtual camera of the crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uop3d_core.crops import Crop
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
+from uop3d_core.raycast import RayCaster
+
+LIKELIEST = 24
+"""Vertices per pixel that are kept; the others have hardly any probability."""
+FAINT = 0.05
+"""Pixels less likely to be object keep no vertices."""
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateShape:
+    """The template as the estimation needs it.
+
+    Attributes:
+        caster: its mesh in obj, prepared for rays.
+        near: (V, V) bool, which vertices lie so near to each other that one is as good as the other.
+        guide: (V, V) bool, the same within the distance over which a pose guides its pixels.
+    """
+
+    caster: RayCaster
+    near: Array
+    guide: Array
+
+    @property
+    def vertices(self) -> Array:
+        """(V, 3) in obj."""
+        return self.caster.mesh.vertices
+
+    def shown(self, rays: Array, crop_T_obj: Array) -> Array:
+        """(H, N) vertex that each of (H, 4, 4) poses shows along each of (N, 3) rays, V where it shows nothing."""
+        H, N = len(crop_T_obj), len(rays)
+        eyes = inverse_rigid(crop_T_obj)[:, :3, 3]
+        hits = self.caster.first_hits(np.repeat(eyes, N, axis=0), (rays[None] @ crop_T_obj[:, :3, :3]).reshape(-1, 3))
+        corner = hits.barycentric.argmax(1)
+        vertex = self.caster.mesh.faces[hits.face, corner]
+        return np.where(hits.mask, vertex, len(self.vertices)).reshape(H, N)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelBeliefs:
+    """Beliefs about the pixels of a crop's output grid that lie inside the image, and perhaps only some of them.
+
+    Attributes:
+        crop: the virtual camera.
+        cells: side of the output grid.
+        pixels: (N, 2) crop pixels.
+        foreground: (N,) probability of not being clutter.
+        vertices: (N, K) likeliest vertices.
+        probabilities: (N, K) theirs; 0 where they stand for nothing.
+        offsets: (N, 3) from the template's points to those of the object in the image, object units.
+    """
+
+    crop: Crop
+    cells: int
+    pixels: Array
+    foreground: Array
+    vertices: Array
+    probabilities: Array
+    offsets: Array
+
+    @classmethod
+    def from_network(cls, crop: Crop, logits: Tensor, offsets: Tensor) -> PixelBeliefs:
+        """Beliefs from logits (G, G, V + 1) and offsets (G, G, 3) of the whole crop."""
+        side = len(logits)
+        pixels = crop.grid(side)
+        inside = torch.from_numpy(crop.in_image(pixels))
+        logits = logits.reshape(-1, logits.shape[-1])[inside]
+        clutter = torch.softmax(torch.stack([logits[:, :-1].logsumexp(1), logits[:, -1]], 1), 1)
+        seen = torch.nonzero(clutter[:, 0] > FAINT)[:, 0]
+        K = min(LIKELIEST, logits.shape[1] - 1)
+        top = torch.topk(logits[seen], K + 1, dim=1)
+        vertices = torch.zeros((len(logits), K), dtype=torch.long)
+        probabilities = torch.zeros((len(logits), K))
+        if len(seen):
+            scaled = torch.exp(top.values - logits[seen].logsumexp(1, keepdim=True))
+            scaled = torch.where(top.indices == logits.shape[1] - 1, 0.0, scaled)
+            order = scaled.argsort(dim=1, descending=True)[:, :K]
+            probabilities[seen] = scaled.gather(1, order)
+            vertices[seen] = top.indices.gather(1, order).clamp(max=logits.shape[1] - 2)
+        return cls(
+            crop,
+            side,
+            pixels[inside.numpy()],
+            clutter[:, 0].numpy(),
+            vertices.numpy(),
+            probabilities.numpy(),
+            offsets.reshape(-1, 3)[inside].numpy(),
+        )
+
+    @cached_property
+    def rays(self) -> Array:
+        """(N, 3) directions in the crop's camera, z = 1."""
+        return pixel_rays(self.crop.K, self.pixels)
+
+    def take(self, index: Array) -> PixelBeliefs:
+        """Some of the pixels."""
+        parts = (self.pixels, self.foreground, self.vertices, self.probabilities, self.offsets)
+        return PixelBeliefs(self.crop, self.cells, *(part[index] for part in parts))
+
+    def row_at(self, pixels: Array) -> Array:
+        """(M,) which of these beliefs are about the grid's pixels that hold (M, 2) crop pixels; -1 for none."""
+        table = np.full((self.cells + 2, self.cells + 2), -1)
+        x, y = self._cell(self.pixels)
+        table[y, x] = np.arange(len(self.pixels))
+        x, y = self._cell(pixels)
+        return table[y, x]
+
+    def _cell(self, pixels: Array) -> Array:
+        """(2, M) column and row in the grid with a border, in which everything outside is."""
+        cell = np.floor((pixels + 0.5) * (self.cells / self.crop.pixels)).astype(int)
+        return np.clip(cell, -1, self.cells).T + 1
+
+    def spread(self, count: int) -> PixelBeliefs:
+        """At most `count` of the pixels, evenly spread."""
+        step = max(1, len(self.pixels) / count)
+        return self.take(np.arange(0, len(self.pixels) - 0.5, step).astype(int))
+
+    def support(self, near: Array, centres: Array) -> Array:
+        """(H, N) probability that pixels show a vertex near a given one.
+
+        Args:
+            near: (V, V) bool neighbourhoods.
+            centres: (H, N) vertices; V stands for clutter.
+        """
+        V = len(near)
+        close = near[np.minimum(centres, V - 1)[..., None], self.vertices[None]]
+        inside = np.einsum("hnk,nk->hn", close, self.probabilities)
+        return np.where(centres < V, inside, 1 - self.foreground)
+
+    def points(self, near: Array, centres: Array, vertices: Array) -> tuple[Array, Array]:
+        """Object points (H, N, 3) that pixels show if they show something near given vertices, and their weights.
+
+        Args:
+            near: (V, V) bool neighbourhoods.
+            centres: (H, N) vertices; V stands for clutter, which shows no point and gets no weight.
+            vertices: (V, 3) positions in obj.
+        """
+        close = near[np.minimum(centres, len(near) - 1)[..., None], self.vertices[None]]
+        weights = close * self.probabilities * (centres < len(near))[..., None]
+        mass = weights.sum(-1)
+        points = np.einsum("hnk,nkd->hnd", weights, vertices[self.vertices]) / np.maximum(mass, 1e-12)[..., None]
+        return points + self.offsets, mass
+
+    def agreement(self, template: TemplateShape, crop_T_obj: Array) -> Array:
+        """(H,) agreement of (H, 4, 4) poses.
+
+        That is the mean probability that pixels show what the posed template predicts there, over the pixels that
+        either the network or the template holds for object. Where the template predicts a vertex, its neighbourhood
+        counts; where it predicts nothing, clutter counts. 0 for a pose that shows nothing at all in the crop.
+        """
+        vertex = template.shown(self.rays, crop_T_obj)
+        shows = vertex < len(template.vertices)
+        concerned = shows | (self.foreground > 0.5)
+        mean = (self.support(template.near, vertex) * concerned).sum(1) / np.maximum(concerned.sum(1), 1)
+        return np.where(shows.any(1), mean, 0.0)

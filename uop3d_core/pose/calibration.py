@@ -1,0 +1,191 @@
+"""What an estimate is worth: probabilities and covariance from raw evidence, with constants fitted on held-out views.
+
+In: Solutions (poses with their agreement, in the crop's camera), and for fitting their true poses. Out: Calibration.
+A score of 0.8 means that four in five such poses are right; a 90 % ellipsoid holds nine in ten true poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
+
+from uop3d_core.geometry import Array
+
+SURE = 0.995
+"""No probability is stated beyond this: a few hundred held-out views cannot tell more."""
+PRIOR = 0.05
+"""Weight of the default constants, per constant, against that of one view."""
+INSIDE = 0.9
+LARGEST_ANGLE = np.pi / 3
+FEWEST = 8
+"""Right views that a covariance is fitted to; with fewer the default stays."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What was found in one crop, before it is weighed.
+
+    Attributes:
+        crop_T_obj: (H, 4, 4) distinct poses, the most agreeing first; H >= 1.
+        agreement: (H,) in [0, 1].
+        clarity: mean probability that the object's pixels give to the neighbourhood of their likeliest vertex.
+        covariance: (6, 6) of the first pose as if all pixels erred independently, see `normal_equations`.
+    """
+
+    crop_T_obj: Array
+    agreement: Array
+    clarity: float
+    covariance: Array
+
+    @property
+    def evidence(self) -> Array:
+        """(4,) features of the logistic models: log-odds of agreement and of clarity, lead over the second, one."""
+        second = self.agreement[1] if len(self.agreement) > 1 else 0.0
+        return np.array([_logit(self.agreement[0]), _logit(self.clarity), 10 * (self.agreement[0] - second), 1.0])
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Constants of one model.
+
+    Attributes:
+        right: weights of the evidence for the rotation being within 30 degrees, given the category.
+        known: weights of the evidence for the category, against something else in the box.
+        temperature: difference in agreement that makes another hypothesis e times less likely.
+        factor: on the linearised covariance, because pixels do not err independently.
+        turn: standard deviation in radians about each axis that the linearisation misses.
+        sideways, away: of the position across and along the line of sight, as shares of the distance.
+        views: held-out views that it was fitted on; 0 for constants by default, which promise nothing.
+    """
+
+    right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.5)
+    known: tuple[float, ...] = (1.0, 0.5, 0.0, 1.5)
+    temperature: float = 0.05
+    factor: float = 30.0
+    turn: float = 0.12
+    sideways: float = 0.02
+    away: float = 0.06
+    views: int = 0
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Calibration:
+        """From a model's metadata.
+
+        Raises:
+            ValueError: a constant is missing, unknown or no finite number.
+        """
+        try:
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            found = cls(**values)
+            numbers = np.concatenate([np.ravel(value) for value in asdict(found).values()]).astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the model's calibration cannot be read ({error})") from error
+        if len(numbers) != 14 or not np.isfinite(numbers).all():
+            raise ValueError("the model's calibration has missing or infinite constants")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """For a model's metadata."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def probabilities(self, solution: Solution) -> tuple[Array, float]:
+        """Of every pose to be the right one (H,), and of the box showing something else."""
+        known = float(_sigmoid(solution.evidence @ self.known))
+        first = known * float(_sigmoid(solution.evidence @ self.right))
+        likely = np.exp((solution.agreement - solution.agreement[0]) / self.temperature)
+        others = likely[1:] * (known - first) / max(1.0, likely[1:].sum())
+        return np.minimum(np.concatenate([[first], np.minimum(others, first)]), SURE), 1 - known
+
+    def covariance(self, solution: Solution) -> Array:
+        """(6, 6) of (dt, w) of the first pose, in the crop's camera."""
+        return _covariance(solution, np.array([self.factor, self.turn, self.sideways, self.away]))
+
+
+def fit_calibration(
+    solutions: Sequence[Solution], errors: Array, right: Array, others: Sequence[Solution] = ()
+) -> Calibration:
+    """Constants from held-out views.
+
+    Args:
+        solutions: of N held-out views that show the category.
+        errors: (N, 6) true (dt, w) of their first poses, in the crop's camera; of symmetric things the smallest.
+        right: (N,) bool, whether the rotation is within 30 degrees.
+        others: of crops that show something else.
+
+    Raises:
+        ValueError: there are no views.
+    """
+    if not solutions:
+        raise ValueError("no held-out view gave a pose: nothing to calibrate with")
+    start = Calibration()
+    evidence = np.stack([solution.evidence for solution in solutions])
+    fitted = {"right": tuple(_logistic(evidence, right, np.array(start.right))), "views": len(solutions)}
+    if others:
+        everything = np.concatenate([evidence, np.stack([solution.evidence for solution in others])])
+        is_known = np.arange(len(everything)) < len(evidence)
+        fitted["known"] = tuple(_logistic(everything, is_known, np.array(start.known)))
+    near = right & np.isfinite(errors).all(1)
+    if near.sum() >= FEWEST:
+        names = ("factor", "turn", "sideways", "away")
+        first = np.array([getattr(start, name) for name in names])
+        chosen = [solution for solution, use in zip(solutions, near, strict=True) if use]
+        fitted |= dict(zip(names, map(float, _spread(chosen, errors[near], first)), strict=True))
+    return Calibration(**fitted)  # type: ignore[arg-type]
+
+
+def pose_errors(crop_T_obj: Array, true_T_obj: Array) -> Array:
+    """(6,) small change (dt, w) that carries a pose (4, 4) into the true one: [exp(w) R, t + dt]."""
+    turn = Rotation.from_matrix(true_T_obj[:3, :3] @ crop_T_obj[:3, :3].T).as_rotvec()
+    return np.concatenate([true_T_obj[:3, 3] - crop_T_obj[:3, 3], turn])
+
+
+def _covariance(solution: Solution, constants: Array) -> Array:
+    factor, turn, sideways, away = constants
+    depth = solution.crop_T_obj[0, 2, 3]
+    missed = np.array([sideways * depth, sideways * depth, away * depth, turn, turn, turn]) ** 2
+    linear = factor * solution.covariance
+    linear = linear * min(1.0, LARGEST_ANGLE**2 / max(float(np.trace(linear[3:, 3:])), 1e-12))
+    return linear + np.diag(missed)
+
+
+def _spread(solutions: Sequence[Solution], errors: Array, start: Array) -> Array:
+    """Most likely constants under normal errors, scaled so that the 90 % ellipsoids hold what they should."""
+
+    def cost(logarithms: Array) -> float:
+        total = 0.0
+        for solution, error in zip(solutions, errors, strict=True):
+            covariance = _covariance(solution, np.exp(logarithms))
+            total += np.linalg.slogdet(covariance)[1] + error @ np.linalg.solve(covariance, error)
+        return total + PRIOR * float(((logarithms - np.log(start)) ** 2).sum())
+
+    best = np.exp(minimize(cost, np.log(start), method="Nelder-Mead", options={"maxiter": 400, "xatol": 0.02}).x)
+    distances = [e @ np.linalg.solve(_covariance(s, best), e) for s, e in zip(solutions, errors, strict=True)]
+    wider = float(np.quantile(distances, INSIDE)) / float(chi2.ppf(INSIDE, 6))
+    return best * np.array([wider, *[np.sqrt(wider)] * 3])
+
+
+def _logistic(evidence: Array, truth: Array, start: Array) -> Array:
+    """Regularised logistic regression; weights of evidence that speaks for the truth stay at least 0."""
+
+    def cost(weights: Array) -> float:
+        z = evidence @ weights
+        return float(np.logaddexp(0, np.where(truth, -z, z)).sum() + 0.5 * PRIOR * ((weights - start) ** 2).sum())
+
+    bounds = [(0.0, None)] * (len(start) - 1) + [(None, None)]
+    found: Array = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
+    return found
+
+
+def _logit(p: float) -> float:
+    p = float(np.clip(p, 0.01, 0.99))
+    return float(np.log(p / (1 - p)))
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
