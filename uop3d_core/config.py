@@ -156,7 +156,7 @@ class TrackSettings(Settings):
     min_score: float = Field(0.1, gt=0, lt=1, description="poses that score less update nothing and begin no track")
     duplicate_iou: float = Field(0.7, gt=0, le=1, description="boxes of a category that overlap more are one object")
     duplicate_distance: float = Field(0.25, ge=0, le=2, description="so are centres closer than this, in object units")
-    min_iou: float = Field(0.5, gt=0, le=1, description="boxes that overlap more may be one object wherever poses are")
+    min_iou: float = Field(0.3, gt=0, le=1, description="boxes that overlap more may be one object wherever poses are")
     gate: float = Field(0.999, gt=0.5, lt=1, description="share of right measurements that pass as right")
     hypothesis_share: float = Field(0.3, gt=0, le=1, description="hypotheses count from this share of the best one's")
     confirm_hits: int = Field(3, ge=1, le=1000, description="poses that confirm a track")
@@ -173,10 +173,11 @@ class TrackSettings(Settings):
     speed: float = Field(1.0, gt=0, le=1000, description="typical speed of new objects, object units per second")
     turn_deg: float = Field(45.0, gt=0, le=3600, description="typical turning of new objects per second")
     speed_change: float = Field(
-        1.0, gt=0, le=1000, description="typical change of the speed in a second where the scale is unknown, in units"
+        0.5, gt=0, le=1000, description="typical change of the speed in a second where the scale is unknown, in units"
     )
-    speed_change_m: float = Field(0.2, gt=0, le=1000, description="the same where the scale is known, in metres")
-    turn_change_deg: float = Field(45.0, gt=0, le=3600, description="typical change of the turning in a second")
+    speed_change_m: float = Field(0.1, gt=0, le=1000, description="the same where the scale is known, in metres")
+    turn_change_deg: float = Field(30.0, gt=0, le=3600, description="typical change of the turning in a second")
+    camera_change_deg: float = Field(20.0, ge=0, le=3600, description="the same of a camera whose motion is not given")
     scale_change: float = Field(0.01, ge=0, le=1, description="relative change of the scale in a second")
 
 

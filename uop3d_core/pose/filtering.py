@@ -76,21 +76,30 @@ def start(measurement: Measurement, settings: TrackSettings, cam_T_obj: Array | 
     return PoseState(pose, np.zeros(6), covariance, measurement.scale, measurement.scale_std)
 
 
-def predict(state: PoseState, seconds: float, settings: TrackSettings) -> PoseState:
-    """The state some seconds later: velocities stay, and become less sure."""
+def predict(state: PoseState, seconds: float, settings: TrackSettings, camera_known: bool = False) -> PoseState:
+    """The state some seconds later: velocities stay, and become less sure; even less if the camera may have moved."""
     turn = state.velocity[3:] * seconds
     F = np.eye(12)
     F[:3, 6:9] = seconds * np.eye(3)
     F[3:6, 3:6] = _exp(turn)
     F[3:6, 9:] = seconds * _exp(turn / 2)  # the left Jacobian of SO(3) to second order
-    known = np.isfinite(state.scale)
-    speed_change = settings.speed_change_m / state.scale if known else settings.speed_change
-    noise = np.diag(np.repeat([speed_change, np.deg2rad(settings.turn_change_deg)], 3) ** 2)
-    noise = np.kron([[seconds**3 / 3, seconds**2 / 2], [seconds**2 / 2, seconds]], noise)
+    Q = np.kron([[seconds**3 / 3, seconds**2 / 2], [seconds**2 / 2, seconds]], _noise(state, settings, camera_known))
     pose = rigid(F[3:6, 3:6] @ state.cam_T_obj[:3, :3], state.cam_T_obj[:3, 3] + state.velocity[:3] * seconds)
     scale_std = float(np.hypot(state.scale_std, settings.scale_change * np.sqrt(seconds)))
-    covariance = _symmetric(F @ state.covariance @ F.T + noise)
+    covariance = _symmetric(F @ state.covariance @ F.T + Q)
     return replace(state, cam_T_obj=pose, covariance=covariance, scale_std=scale_std)
+
+
+def _noise(state: PoseState, settings: TrackSettings, camera_known: bool) -> Array:
+    """Covariance (6, 6) of the change of the velocity in a second; an unknown turn w of the camera adds w x t to it."""
+    known = np.isfinite(state.scale)
+    speed_change = settings.speed_change_m / state.scale if known else settings.speed_change
+    noise: Array = np.diag(np.repeat([speed_change, np.deg2rad(settings.turn_change_deg)], 3) ** 2)
+    if not camera_known:
+        x, y, z = state.cam_T_obj[:3, 3]
+        lever = np.vstack([[[0, z, -y], [-z, 0, x], [y, -x, 0]], np.eye(3)])
+        noise += np.deg2rad(settings.camera_change_deg) ** 2 * lever @ lever.T
+    return noise
 
 
 def seen_from(state: PoseState, now_T_before: Array) -> PoseState:

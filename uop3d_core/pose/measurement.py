@@ -64,7 +64,8 @@ def default_covariance(cam_t_obj: Array, settings: TrackSettings) -> Array:
     """Covariance (6, 6) of a pose at `cam_t_obj` (3,) that brings none: less sure along the ray than across it."""
     distance = float(np.linalg.norm(cam_t_obj))
     ray = cam_t_obj / distance if distance > 0 else np.array([0.0, 0.0, 1.0])
-    along, across = (settings.depth_std * distance) ** 2, settings.lateral_std**2
+    across = settings.lateral_std**2
+    along = max((settings.depth_std * distance) ** 2, across)
     covariance = np.eye(6) * np.deg2rad(settings.rotation_std_deg) ** 2
     covariance[:3, :3] = across * np.eye(3) + (along - across) * np.outer(ray, ray)
     return covariance

@@ -116,7 +116,8 @@ class Tracker:
             estimates: all estimates of the image, of any categories.
             cam_T_fixed: (4, 4) rigid transform from a frame in which the surroundings rest, metres; the camera's motion
                 since the last image is then accounted for: its rotation always, its translation for objects of known
-                scale. Where it is missing now or was in the last image, the camera counts as resting in between.
+                scale. Where it is missing now or was in the last image, the camera may turn a little, as
+                `camera_change_deg` says; so give the identity for a camera at rest.
 
         Returns:
             All tracks by id, also those that are tentative, lost, or not seen in this image.
@@ -160,7 +161,7 @@ class Tracker:
         self._stamp_ns, self._cam_T_fixed = int(stamp_ns), cam_T_fixed
 
     def _predicted(self, pose: PoseState, seconds: float, now_T_before: Array | None) -> PoseState:
-        pose = predict(pose, seconds, self.settings)
+        pose = predict(pose, seconds, self.settings, now_T_before is not None)
         return pose if now_T_before is None else seen_from(pose, now_T_before)
 
     def _expectation(self, o: _Object) -> Expectation:
