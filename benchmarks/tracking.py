@@ -137,8 +137,9 @@ def untracked(scene: Scene) -> Output:
         ids = np.full(len(poses), -1)
         for i, j in match_centres(last[1][:, :3, 3], poses[:, :3, 3], MATCH_LIMIT):
             ids[j] = last[0][i]
-        for i in np.flatnonzero(ids < 0):
-            ids[i], count = count, count + 1
+        new = np.flatnonzero(ids < 0)
+        ids[new] = count + np.arange(len(new))
+        count += len(new)
         last = ids, poses
         output.append(last)
     return output

@@ -160,7 +160,7 @@ class TrackSettings(Settings):
     gate: float = Field(0.999, gt=0.5, lt=1, description="share of right measurements that pass as right")
     hypothesis_share: float = Field(0.3, gt=0, le=1, description="hypotheses count from this share of the best one's")
     confirm_hits: int = Field(3, ge=1, le=1000, description="poses that confirm a track")
-    replace_hits: int = Field(5, ge=2, le=1000, description="poses in a row that agree against a track replace it")
+    replace_hits: int = Field(10, ge=2, le=1000, description="poses in a row that agree against a track replace it")
     tentative_s: float = Field(0.5, gt=0, le=60, description="unconfirmed tracks unseen for so long are dropped")
     lost_s: float = Field(1.0, gt=0, le=600, description="confirmed tracks unseen for so long are lost")
     forget_s: float = Field(5.0, gt=0, le=86_400, description="tracks unseen for so long are dropped")

@@ -69,7 +69,7 @@ def jitter(cam_T_obj: Array, true_cam_T_obj: Array | None = None) -> tuple[float
         true_cam_T_obj = np.broadcast_to(np.eye(4), cam_T_obj.shape)
     errors = pose_errors(cam_T_obj, true_cam_T_obj)
     turns = np.full((len(errors), 3, 3), np.nan)
-    known: Array = np.isfinite(errors).all(1)
+    known = ~np.isnan(errors[:, 0])
     turns[known] = Rotation.from_rotvec(errors[known, 3:]).as_matrix()
     pairs = np.flatnonzero(known[1:] & known[:-1])
     if len(pairs) == 0:

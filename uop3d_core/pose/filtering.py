@@ -153,6 +153,10 @@ def correct(
         innovation: of the measurement against `state`.
         measurement: with covariance and scale.
         position_only: leave out the measured rotation.
+
+    Returns:
+        The corrected state. Where the scale becomes known the velocity is given up: until then it contained the
+        camera's motion, which can be told from now on.
     """
     n = 3 if position_only else 6
     H = np.eye(n, 12)
@@ -164,13 +168,9 @@ def correct(
     G[3:6, 3:6] = _exp(error[3:6] / 2)
     R = closest_rotation(_exp(error[3:6]) @ state.cam_T_obj[:3, :3])
     scale, scale_std = _corrected_scale(state, measurement)
-    return PoseState(
-        rigid(R, state.cam_T_obj[:3, 3] + error[:3]),
-        state.velocity + error[6:],
-        _symmetric(G @ covariance @ G.T),
-        scale,
-        scale_std,
-    )
+    pose, velocity = rigid(R, state.cam_T_obj[:3, 3] + error[:3]), state.velocity + error[6:]
+    corrected = PoseState(pose, velocity, _symmetric(G @ covariance @ G.T), scale, scale_std)
+    return at_rest(corrected) if np.isnan(state.scale) and np.isfinite(scale) else corrected
 
 
 def _corrected_scale(state: PoseState, measurement: Measurement) -> tuple[float, float]:

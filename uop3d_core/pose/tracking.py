@@ -109,7 +109,7 @@ class Tracker:
         """Take in one image.
 
         Images without objects count as well: call it with no estimates. A time before the last one (a recording that
-        starts again) or a pause longer than `gap_s` begins anew, with a warning.
+        starts again; sort images that come out of order) or a pause longer than `gap_s` begins anew, with a warning.
 
         Args:
             stamp_ns: when the image was taken.
@@ -197,7 +197,11 @@ class Tracker:
             o.state = TrackState.CONFIRMED
 
     def _dispute(self, o: _Object, measurement: Measurement) -> None:
-        """Feed the rival filter; it wins after enough poses in a row that agree with it and not with the track."""
+        """Feed the rival filter with a pose that disagrees with the track.
+
+        The rival wins when enough poses in a row agreed with it and not with the track: more than ever agreed with the
+        track, or `replace_hits`.
+        """
         symmetry = self._symmetry(o.category)
         innovation = None if o.rival is None else compare(o.rival, measurement, symmetry)
         if o.rival is None or innovation is None or innovation.pose > self._gates[6]:
@@ -205,7 +209,7 @@ class Tracker:
             o.rival, o.rival_hits = start(measurement, self.settings, pose), 1
             return
         o.rival, o.rival_hits = correct(o.rival, innovation, measurement), o.rival_hits + 1
-        if o.rival_hits >= self.settings.replace_hits:
+        if o.rival_hits >= min(self.settings.replace_hits, o.hits + 1):
             o.pose, o.rival, o.last_seen_ns = o.rival, None, self._now
             o.hits += 1
 
