@@ -405,6 +405,23 @@ def test_without_a_scale_the_rotation_of_the_camera_still_counts():
     assert np.isnan(track.estimate.scale)
 
 
+def test_rounded_camera_transforms_do_not_add_up():
+    cameras = shaken_camera(140)
+    cameras[:, :3, :3] *= 1 + 4e-5 * np.random.default_rng(0).normal(size=(140, 1, 1)).clip(-1, 1)
+    [track] = run([[estimate(pose())]] * 5 + [[]] * 135, cameras=cameras)[-1]
+    R = track.estimate.cam_T_obj[:3, :3]
+    assert np.abs(R @ R.T - np.eye(3)).max() < 1e-9
+
+
+def test_what_was_given_out_is_not_what_is_remembered():
+    tracker, camera = Tracker(SETTINGS, {}), np.eye(4)
+    [track] = tracker.update(0, [estimate(pose())], camera)
+    camera[0, 3] = 5
+    track.velocity[:] = 1e6
+    [track] = tracker.update(STEP_NS, [estimate(pose())], np.eye(4))
+    assert track.hits == 2
+
+
 def test_a_scale_that_becomes_known_late_loses_nothing():
     scale, cameras = 0.12, shaken_camera(90)
     true = seen_by(cameras, pose(0, 0, 0.6), scale)

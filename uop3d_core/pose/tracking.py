@@ -18,7 +18,7 @@ from enum import Enum
 import numpy as np
 
 from uop3d_core.config import TrackSettings
-from uop3d_core.geometry import Array, inverse_rigid
+from uop3d_core.geometry import Array, closest_rotation, inverse_rigid
 from uop3d_core.pose.association import Expectation, Sighting, associate, gate, sightings
 from uop3d_core.pose.filtering import PoseState, at_rest, compare, correct, predict, seen_from, start
 from uop3d_core.pose.measurement import Measurement, nearest_equivalents
@@ -125,8 +125,7 @@ class Tracker:
         Raises:
             ValueError: the time is that of the last image, or `cam_T_fixed` is not a rigid transform.
         """
-        moved = None if cam_T_fixed is None else _checked(cam_T_fixed)
-        self._advance(stamp_ns, moved)
+        self._advance(stamp_ns, None if cam_T_fixed is None else _checked(cam_T_fixed))
         seen = sightings(estimates, self.settings)
         pairs = associate(seen, [self._expectation(o) for o in self._objects], self._symmetries, self.settings)
         for i, j in pairs:
@@ -248,12 +247,14 @@ class Tracker:
             scale_std=o.pose.scale_std,
         )
         detection = o.latest.detection if o.box_ns == self._now else None
-        return Track(o.id, o.category, o.state, estimate, o.pose.velocity, o.last_seen_ns, o.hits, detection)
+        return Track(o.id, o.category, o.state, estimate, o.pose.velocity.copy(), o.last_seen_ns, o.hits, detection)
 
 
 def _checked(cam_T_fixed: Array) -> Array:
-    T = np.asarray(cam_T_fixed, dtype=np.float64)
+    """A copy with an exact rotation: many rounded ones multiplied would not be one any more."""
+    T = np.array(cam_T_fixed, dtype=np.float64)
     rigid = T.shape == (4, 4) and np.isfinite(T).all() and np.allclose(T[3], [0, 0, 0, 1])
     if not rigid or np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max() > 1e-4 or np.linalg.det(T[:3, :3]) < 0:
         raise ValueError(f"cam_T_fixed is not a finite (4, 4) rigid transform:\n{T}")
+    T[:3, :3] = closest_rotation(T[:3, :3])
     return T
