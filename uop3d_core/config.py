@@ -164,6 +164,37 @@ class PoseSettings(Settings):
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
 
 
+class TrackSettings(Settings):
+    """Estimates of a video to objects that keep their identity."""
+
+    min_score: float = Field(0.1, gt=0, lt=1, description="poses that score less update nothing and begin no track")
+    duplicate_iou: float = Field(0.7, gt=0, le=1, description="boxes of a category that overlap more are one object")
+    duplicate_distance: float = Field(0.25, ge=0, le=2, description="so are centres closer than this, in object units")
+    min_iou: float = Field(0.3, gt=0, le=1, description="boxes that overlap more may be one object wherever poses are")
+    gate: float = Field(0.999, gt=0.5, lt=1, description="share of right measurements that pass as right")
+    hypothesis_share: float = Field(0.3, gt=0, le=1, description="hypotheses count from this share of the best one's")
+    confirm_hits: int = Field(3, ge=1, le=1000, description="poses that confirm a track")
+    replace_hits: int = Field(10, ge=2, le=1000, description="poses in a row that agree against a track replace it")
+    tentative_s: float = Field(0.5, gt=0, le=60, description="unconfirmed tracks unseen for so long are dropped")
+    lost_s: float = Field(1.0, gt=0, le=600, description="confirmed tracks unseen for so long are lost")
+    forget_s: float = Field(5.0, gt=0, le=86_400, description="tracks unseen for so long are dropped")
+    gap_s: float = Field(2.0, gt=0, le=86_400, description="a longer pause between images drops all tracks")
+    lateral_std: float = Field(0.03, gt=0, le=10, description="error across the ray where unsaid, in object units")
+    depth_std: float = Field(0.04, gt=0, le=10, description="error along the ray where unsaid, share of the distance")
+    rotation_std_deg: float = Field(8.0, gt=0, le=180, description="rotation error per axis where unsaid")
+    scale_std: float = Field(0.1, gt=0, le=10, description="relative error of the scale where unsaid")
+    covariance_factor: float = Field(1.0, gt=0, le=1000, description="factor on the covariances that estimates bring")
+    speed: float = Field(1.0, gt=0, le=1000, description="typical speed of new objects, object units per second")
+    turn_deg: float = Field(45.0, gt=0, le=3600, description="typical turning of new objects per second")
+    speed_change: float = Field(
+        0.5, gt=0, le=1000, description="typical change of the speed in a second where the scale is unknown, in units"
+    )
+    speed_change_m: float = Field(0.1, gt=0, le=1000, description="the same where the scale is known, in metres")
+    turn_change_deg: float = Field(30.0, gt=0, le=3600, description="typical change of the turning in a second")
+    camera_change_deg: float = Field(20.0, ge=0, le=3600, description="the same of a camera whose motion is not given")
+    scale_change: float = Field(0.01, ge=0, le=1, description="relative change of the scale in a second")
+
+
 class RunSettings(Settings):
     """Settings of all stages that lead to a model."""
 
@@ -180,6 +211,7 @@ class InferenceSettings(Settings):
     """Settings of what a model is used for."""
 
     pose: PoseSettings = PoseSettings()
+    track: TrackSettings = TrackSettings()
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
