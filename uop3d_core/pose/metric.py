@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from uop3d_core.geometry import Array
-from uop3d_core.pose.depth import DepthFit, fit_depth, samples_of_depth, samples_of_points
+from uop3d_core.pose.depth import samples_of_depth, samples_of_points
 from uop3d_core.pose.multiview import FusedPose, View, fuse_views
+from uop3d_core.pose.registration import DepthFit, fit_depth
 from uop3d_core.pose.scale import KnownSize, Reading, SupportPlane, scale_from_plane, scale_from_size
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, PoseEstimate, Template
