@@ -4,9 +4,9 @@ Detections and estimates share one form, a list with one entry per image::
 
     [{"image": name, "detections": [{"bbox_xyxy": [left, top, right, bottom], "label": text, "score": 0..1}]}]
 
-Estimates add per detection "cam_T_obj" (4x4, translation in object units); "scale" (metres per object unit), "scale_std"
-(relative to it), "scale_source" and "size_m" (extents along x, y, z of obj in metres), null where unknown; their "score"
-is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
+Estimates add per detection "cam_T_obj" (4x4, translation in object units), and "scale" (metres per object unit),
+"scale_std" (relative to it), "scale_source" and "size_m" (extents along x, y, z of obj in metres), null where unknown;
+their "score" is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
 A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers.
 """
 

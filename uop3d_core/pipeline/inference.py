@@ -129,24 +129,21 @@ class MetricInputs:
         if self.depth.is_dir():
             return {query.name: _depth_file(self.depth, query.name) for query in queries if query.detections}
         if len(queries) != 1:
-            raise ValueError(
-                f"{self.depth} is one file, but there are {len(queries)} images: give a folder of depth files"
-            )
+            raise ValueError(f"{self.depth} is one file, but there are {len(queries)} images: give a folder of files")
         return {queries[0].name: self.depth}
 
 
 def _depth_file(folder: Path, name: str) -> Path:
-    """The file of an image: its name, or the end of it, with another ending."""
-    stems = dict.fromkeys((_without_ending(name), Path(name).stem))
-    for stem in stems:
-        found = [path for path in (folder / f"{stem}{ending}" for ending in DEPTH_ENDINGS) if path.is_file()]
-        if len(found) > 1:
-            raise ValueError(f"{found[0]} and {found[1]} are both depth of image {name}: remove one")
-        if found:
-            return found[0]
-    raise FileNotFoundError(
-        f"{folder}: no depth of image {name}: add {Path(name).stem}.png (uint16 mm) or .npy (metres)"
-    )
+    """The file of an image: its name with the ending of depth."""
+    stem = _without_ending(Path(name).name)
+    found = [path for path in (folder / f"{stem}{ending}" for ending in DEPTH_ENDINGS) if path.is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} are both depth of image {name}: remove one")
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no depth of image {name}: add {stem}.png (uint16, mm) or {stem}.npy (float, m)"
+        )
+    return found[0]
 
 
 def estimate(

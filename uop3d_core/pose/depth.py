@@ -60,11 +60,11 @@ def samples_of_points(points: Array, camera: Camera, mask: Array | None = None) 
     """Samples of (N, 3) points in cam, metres: those with z > 0 that are seen in the image, and within the mask."""
     points = points[np.isfinite(points).all(1) & (points[:, 2] > 0)].astype(np.float64)
     pixels = project(camera.K, points)
-    inside: Array = ((pixels > -0.5) & (pixels < [camera.width - 0.5, camera.height - 0.5])).all(1)
+    kept = np.flatnonzero(((pixels > -0.5) & (pixels < [camera.width - 0.5, camera.height - 0.5])).all(1))
     if mask is not None:
-        x, y = np.rint(np.where(inside[:, None], pixels, 0)).astype(int).T
-        inside &= mask[y, x]
-    return DepthSamples(pixels, points).where(inside)
+        x, y = np.rint(pixels[kept]).astype(int).T
+        kept = kept[mask[y, x]]
+    return DepthSamples(pixels, points).where(kept)
 
 
 def vote(samples: DepthSamples, caster: RayCaster, camera: Camera, estimate: PoseEstimate) -> Reading:

@@ -3,9 +3,9 @@
 In: DepthSamples (metres, cam) and a PoseEstimate in object units. Out: a DepthFit: scale, pose, covariance.
 Frame: cam; residuals are in object units.
 
-An object farther away and larger has the same depths up to a factor; only the measured curvature and relief tell the
-two apart. The covariance of the pose is a prior. Where the shape does not tell, as with flat faces, the scale stays that
-of the votes and the pose alone is registered.
+A large object has the depth of a smaller one at the same place but for curvature and relief, which tell the scale. The
+covariance of the pose is a prior. Where the shape does not tell, as with flat faces, the scale stays that of the votes
+and the pose alone is registered.
 """
 
 from __future__ import annotations
