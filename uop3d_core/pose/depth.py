@@ -27,8 +27,8 @@ VOTE_STD, VOTE_RELIEF = 0.02, 0.12
 """Votes for one surface differ by the sensor's relative error and by so many object units of relief."""
 GRAZING = 0.2
 """Cosine of the steepest angle at which a surface still has a depth."""
-INDEPENDENT = 100
-"""Errors of neighbouring pixels are alike; no more than so many count as independent."""
+PATCHES = 10
+"""Where an object is shaped unlike its template, it is so over whole patches; so many of them count as independent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def vote(samples: DepthSamples, caster: RayCaster, camera: Camera, estimate: Pos
     """Scale by the densest ratios of measured depth to the template's.
 
     An occluder, the background and flying pixels vote for other scales. The standard deviation is the spread of the
-    winning votes, a hundred of which at most count as independent, and the relative error of the pose's distance.
+    winning votes, as many of which count as independent as there are patches, and the relative error of the distance.
     """
     T = estimate.cam_T_obj
     sight = sight_of(samples, caster, camera, T)
@@ -92,7 +92,7 @@ def vote(samples: DepthSamples, caster: RayCaster, camera: Camera, estimate: Pos
     if len(kept) < max(MIN_PIXELS, MIN_SHARE * len(votes)):
         return Reading("depth", reason=f"only {len(kept)} of {len(votes)} pixels with depth agree with the template")
     distance_std = np.sqrt(pose_covariance(estimate)[2, 2]) / distance
-    std = float(np.hypot(spread / np.sqrt(min(len(kept), INDEPENDENT)), distance_std))
+    std = float(np.hypot(spread / np.sqrt(min(len(kept), PATCHES)), distance_std))
     return Reading("depth", float(np.exp(np.median(kept))), std)
 
 
@@ -124,7 +124,7 @@ def sight_of(samples: DepthSamples, caster: RayCaster, camera: Camera, T: Array)
 
 
 def near_template(samples: DepthSamples, caster: RayCaster, camera: Camera, T: Array) -> DepthSamples:
-    """At most MAX_PIXELS samples, spread evenly, in and closely around the box of the projected template."""
+    """At most MAX_PIXELS samples, spread evenly, around the projected template; neighbours follow each other."""
     vertices = transform(T, caster.mesh.vertices)
     if vertices[:, 2].min() > 0:
         uv = project(camera.K, vertices)
@@ -133,7 +133,10 @@ def near_template(samples: DepthSamples, caster: RayCaster, camera: Camera, T: A
         samples = samples.where(((samples.pixels >= low) & (samples.pixels <= high)).all(1))
     if len(samples.pixels) > MAX_PIXELS:
         samples = samples.where(np.linspace(0, len(samples.pixels) - 1, MAX_PIXELS).astype(int))
-    return samples
+    if len(samples.pixels) == 0:
+        return samples
+    row = max(1.0, float(np.sqrt(np.prod(np.ptp(samples.pixels, axis=0) + 1) / len(samples.pixels))))
+    return samples.where(np.lexsort([samples.pixels[:, 0], np.floor(samples.pixels[:, 1] / row)]))
 
 
 def _densest(ordered: Array, width: float) -> tuple[int, int]:

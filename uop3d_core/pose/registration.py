@@ -17,9 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.pose.depth import (
-    INDEPENDENT,
     MIN_PIXELS,
     MIN_SHARE,
+    PATCHES,
     DepthSamples,
     near_template,
     sight_of,
@@ -32,6 +32,8 @@ from uop3d_core.types import Camera, PoseEstimate
 
 STEPS, FIRST_GATE, LAST_GATE, NOISE_FLOOR = 14, 0.25, 0.06, 0.003
 """Of the registration; gates and noise in object units."""
+INDEPENDENT = 100
+"""Of the errors of single pixels, no more than so many count as independent."""
 FARTHEST, LARGEST_CHANGE = 5.0, 0.5
 """A refined pose this many standard deviations from the given one is not believed, nor such a change of log scale."""
 TELLING = 0.5
@@ -132,8 +134,18 @@ def _normal_equations(
     weights = np.clip(1 - (residuals / min(gate, 4.685 * noise)) ** 2, 0, None) ** 2
     arms = np.cross(sight.seen - T[:3, 3], sight.normals)
     J = -np.column_stack([(sight.normals * sight.seen).sum(1), sight.normals, arms])  # the measured, without its noise
-    weights *= min(1.0, INDEPENDENT / weights.sum()) / noise**2
+    weights /= weights.sum() * _mean_variance(residuals[near])
     return J.T @ (weights[:, None] * J), J.T @ (weights * residuals)
+
+
+def _mean_variance(residuals: Array) -> float:
+    """Variance of what residuals (n,) say on average: of single pixels, and of the shape, which errs over patches.
+
+    Residuals are in the order of neighbours: these differ by the error of single pixels, and all by both errors.
+    """
+    pixel = max(NOISE_FLOOR**2, spread_of(np.diff(residuals)) ** 2 / 2)
+    shape = max(0.0, spread_of(residuals) ** 2 - pixel)
+    return pixel / min(len(residuals), INDEPENDENT) + shape / PATCHES
 
 
 def _difference(T: Array, start: Array) -> Array:
