@@ -105,6 +105,14 @@ def test_views_without_a_pose_have_no_say() -> None:
     assert "two are needed" in fuse_views([lost, view(RING[0])], PLAIN).reading.reason
 
 
+def test_poses_that_are_known_exactly() -> None:
+    views = [view(centre) for centre in RING[:3]]
+    views = [View(replace(v.estimate, covariance=np.zeros((6, 6))), v.world_T_cam) for v in views]
+    fused = fuse_views(views, PLAIN)
+    assert fused.reading.scale == pytest.approx(SCALE) and fused.reading.std < 1e-3
+    assert np.isfinite(fused.covariance).all()
+
+
 def test_metric_takes_the_fused_pose_or_the_scale_alone() -> None:
     rng = np.random.default_rng(3)
     mesh = Mesh(np.eye(3) / np.sqrt(3), [[0, 1, 2]])

@@ -27,7 +27,7 @@ VOTE_STD, VOTE_RELIEF = 0.02, 0.12
 """Votes for one surface differ by the sensor's relative error and by so many object units of relief."""
 GRAZING = 0.2
 """Cosine of the steepest angle at which a surface still has a depth."""
-PATCHES = 10
+PATCHES = 5
 """Where an object is shaped unlike its template, it is so over whole patches; so many of them count as independent."""
 
 

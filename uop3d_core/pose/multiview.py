@@ -18,7 +18,7 @@ from itertools import combinations
 import numpy as np
 
 from uop3d_core.geometry import Array, closest_rotation, inverse_rigid, rigid, rotation_error
-from uop3d_core.pose.scale import UNUSABLE_STD, Reading, pose_covariance
+from uop3d_core.pose.scale import TINY, UNUSABLE_STD, Reading, pose_covariance
 from uop3d_core.types import PoseEstimate, Symmetry
 
 LARGE_TURN = np.deg2rad(15)
@@ -136,7 +136,7 @@ def _position(views: Sequence[View], scores: Array) -> _Solution | str:
     centres = np.stack([view.world_T_cam[:3, 3] for view in views])
     b = np.einsum("nij,nj->ni", R, np.stack([view.estimate.cam_T_obj[:3, 3] for view in views]))
     spread = R @ np.stack([pose_covariance(view.estimate)[:3, :3] for view in views]) @ np.swapaxes(R, 1, 2)
-    information = np.linalg.inv(spread + 1e-12 * np.eye(3))
+    information = np.linalg.inv(spread + TINY * np.eye(3))
     middle = centres.mean(0)
     A = np.concatenate([np.tile(np.eye(3), (len(views), 1, 1)), -(centres - middle)[:, :, None]], axis=2)
     weights = _consistent(A, b, information) * scores
@@ -199,7 +199,7 @@ def _rotation(views: Sequence[View], scores: Array, symmetry: Symmetry) -> tuple
     each = np.stack([view.world_T_cam[:3, :3] @ view.estimate.cam_T_obj[:3, :3] for view in views])
     axes = np.stack([view.world_T_cam[:3, :3] for view in views])
     spread = axes @ np.stack([pose_covariance(view.estimate)[3:, 3:] for view in views]) @ np.swapaxes(axes, 1, 2)
-    size = np.maximum(np.trace(spread, axis1=1, axis2=2), 1e-12)
+    size = np.maximum(np.trace(spread, axis1=1, axis2=2), TINY)
     given = scores / size
     costs = [given @ np.minimum(rotation_error(R, nearest_turns(each, R, symmetry)), 2 * LARGE_TURN) for R in each]
     mean = each[int(np.argmin(costs))]
@@ -209,9 +209,9 @@ def _rotation(views: Sequence[View], scores: Array, symmetry: Symmetry) -> tuple
         weights = given / (1 + (off / LARGE_TURN) ** 2)
         mean = closest_rotation(np.einsum("n,nij->ij", weights, turned))
     share = weights * size / scores.max()
-    information = np.einsum("n,nij->ij", share, np.linalg.pinv(spread, hermitian=True))
+    information = np.einsum("n,nij->ij", share, np.linalg.inv(spread + TINY * np.eye(3)))
     factor = max(1.0, float((share / size * off**2).sum()) / max(1, len(views) - 1))
-    return mean, factor * np.linalg.pinv(information, hermitian=True), off < 2 * LARGE_TURN
+    return mean, factor * np.linalg.inv(information), off < 2 * LARGE_TURN
 
 
 def nearest_turns(R: Array, target: Array, symmetry: Symmetry) -> Array:

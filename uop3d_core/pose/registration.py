@@ -26,7 +26,7 @@ from uop3d_core.pose.depth import (
     spread_of,
     vote,
 )
-from uop3d_core.pose.scale import Reading, pose_covariance
+from uop3d_core.pose.scale import TINY, Reading, pose_covariance
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, PoseEstimate
 
@@ -98,7 +98,7 @@ def register(
     """
     prior = np.zeros((7, 7))
     prior[0, 0] = 0 if free_scale else FIXED
-    prior[1:, 1:] = np.linalg.pinv(covariance, hermitian=True)
+    prior[1:, 1:] = np.linalg.inv(covariance + TINY * np.eye(6))
     T, log_scale = start, np.log(voted.scale)
     for gate in np.geomspace(FIRST_GATE, LAST_GATE, STEPS):
         system = _normal_equations(samples, caster, camera, T, log_scale, gate)
@@ -112,7 +112,7 @@ def register(
     moved = np.array([0, *_difference(T, start)])
     if system is None or moved @ prior @ moved > FARTHEST**2 or abs(log_scale - np.log(voted.scale)) > LARGEST_CHANGE:
         return None
-    posterior = np.linalg.pinv(system[0] + prior, hermitian=True)
+    posterior = np.linalg.inv(system[0] + prior)
     if free_scale:
         reading = Reading("depth", float(np.exp(log_scale)), float(np.sqrt(posterior[0, 0])))
         return DepthFit(reading, T, posterior[1:, 1:])

@@ -20,6 +20,9 @@ ALONG_RAY, ACROSS_RAY, TURN_RAD = 0.05, 0.01, np.deg2rad(10)
 TEMPLATE_STD = 0.02
 """How far the lowest point of an object lies from that of its category's template, in object units."""
 
+TINY = 1e-10
+"""Added to variances, so that a pose that is known exactly still has an inverse covariance."""
+
 UNUSABLE_STD = 0.3
 """A scale that is known no better than this, relative to it, is none."""
 
