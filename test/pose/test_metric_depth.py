@@ -118,6 +118,10 @@ def test_flat_faces_do_not_tell_the_distance_but_the_side() -> None:
     depth = scene(block.mesh)[0]
     far = measured(depth, moved(0.05 * TRUTH[:3, 3]), template=block)
     assert off(far) < 0.07 and misplaced(far) < 0.02 and far.estimate.scale_std > 0.04
+    given = pose_covariance(far.estimate)
+    told = measured(depth, far.estimate.cam_T_obj, template=block, covariance=given).estimate
+    ray = told.cam_T_obj[:3, 3] / np.linalg.norm(told.cam_T_obj[:3, 3])
+    assert np.sqrt(ray @ told.covariance[:3, :3] @ ray) > told.scale_std * np.linalg.norm(told.cam_T_obj[:3, 3])
     aside = measured(depth, moved([0.08, 0, 0]), template=block)
     assert misplaced(aside) < 0.01 and off(aside) < 0.01
 

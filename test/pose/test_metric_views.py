@@ -35,6 +35,13 @@ def noisy(view: View, rng: np.random.Generator, along: float = 0.03, turn: float
     return View(replace(view.estimate, cam_T_obj=rigid(R, t)), view.world_T_cam)
 
 
+def elsewhere(view: View) -> View:
+    """Another object, which several views agree on."""
+    shift = inverse_rigid(view.world_T_cam)[:3, :3] @ [0.0, 0.4, 0.5]
+    T = rigid(view.estimate.cam_T_obj[:3, :3], view.estimate.cam_T_obj[:3, 3] + shift / SCALE)
+    return View(replace(view.estimate, cam_T_obj=T), view.world_T_cam)
+
+
 def wrong(view: View, rng: np.random.Generator) -> View:
     T = rigid(random_rotations(1, rng)[0], 2 * view.estimate.cam_T_obj[:3, 3] + [0.5, 0, 0])
     return View(replace(view.estimate, cam_T_obj=T), view.world_T_cam)
@@ -75,6 +82,15 @@ def test_three_of_eight_views_are_wrong(seed: int) -> None:
     assert fused.reading.scale == pytest.approx(SCALE, rel=0.03)
     assert np.linalg.norm(fused.world_T_obj[:3, 3] - CENTRE) < 0.015
     assert rotation_error(fused.world_T_obj[:3, :3], WORLD_T_OBJ[:3, :3]) < np.deg2rad(4)
+
+
+def test_most_views_outvote_those_of_another_object() -> None:
+    rng = np.random.default_rng(0)
+    views = [noisy(view(centre), rng, 0.01, 0.03) for centre in RING]
+    views[1::3] = [elsewhere(v) for v in views[1::3]]
+    fused = fuse_views(views, PLAIN)
+    assert fused.agrees.tolist() == [index % 3 != 1 for index in range(8)]
+    assert fused.reading.scale == pytest.approx(SCALE, rel=0.05)
 
 
 @pytest.mark.parametrize("fold", [2, 4, 0])
