@@ -72,8 +72,11 @@ def test_estimate_capture(learned, mugs, tmp_path):
     for entry in entries:
         assert entry.keys() == {"image", "detections"}
         (detection,) = entry["detections"]
-        assert detection.keys() == {"bbox_xyxy", "label", "cam_T_obj", "scale", "score"}
-        assert np.shape(detection["cam_T_obj"]) == (4, 4) and detection["scale"] is None
+        assert detection.keys() == {
+            "bbox_xyxy", "label", "cam_T_obj", "scale", "scale_std", "scale_source", "size_m", "score",
+        }  # fmt: skip
+        assert np.shape(detection["cam_T_obj"]) == (4, 4)
+        assert all(detection[key] is None for key in ("scale", "scale_std", "scale_source", "size_m"))
         assert detection["label"] == "mug"
 
 
@@ -93,6 +96,66 @@ def test_estimate_images(learned, mugs, tmp_path):
     assert [(entry["image"], len(entry["detections"])) for entry in entries] == [("0000.jpg", 0), ("0001.jpg", 2)]
     output = call("estimate", learned / "model.safetensors", images, "--json", tmp_path / "x.json", code=1)
     assert "--detections" in output and not (tmp_path / "x.json").exists()
+
+
+@pytest.fixture
+def photo(mugs, tmp_path):
+    """Options that estimate one image of 64 x 64 pixels."""
+    (tmp_path / "boxes.json").write_text(
+        json.dumps([{"image": "0001.jpg", "detections": [{"bbox_xyxy": [9, 9, 50, 50]}]}])
+    )
+    (tmp_path / "camera.json").write_text(
+        json.dumps({"width": 64, "height": 64, "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]})
+    )
+    return [mugs / "mug_02" / "images" / "0001.jpg", "--detections", tmp_path / "boxes.json",
+            "--camera", tmp_path / "camera.json", "--json", tmp_path / "out.json"]  # fmt: skip
+
+
+def test_estimate_is_metric_with_a_size(learned, photo, tmp_path):
+    output = call("estimate", learned / "model.safetensors", *photo, "--size", 0.12, "--size-std", 0.05)
+    [[detection]] = [entry["detections"] for entry in json.loads((tmp_path / "out.json").read_text())]
+    assert "1 of them are metric" in output
+    assert detection["scale"] == pytest.approx(0.12, rel=1e-3) and detection["scale_std"] == 0.05
+    assert detection["scale_source"] == "size" and np.linalg.norm(detection["size_m"]) == pytest.approx(0.12, rel=1e-3)
+
+
+def test_estimate_falls_back_from_depth_to_size(learned, photo, tmp_path, caplog):
+    (tmp_path / "depth").mkdir()
+    depth = np.full((64, 64), np.nan)
+    depth[0, 0] = 1.0
+    np.save(tmp_path / "depth" / "0001.npy", depth)
+    call("estimate", learned / "model.safetensors", *photo, "--size", 0.12, "--depth", tmp_path / "depth")
+    [[detection]] = [entry["detections"] for entry in json.loads((tmp_path / "out.json").read_text())]
+    assert detection["scale_source"] == "size" and "0001.jpg: no scale from depth: only 0 pixels" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "0"], "--size: a size must be positive"),
+        (["--size", "-0.1"], "--size: a size must be positive"),
+        (["--size", "0.1", "--size-std", "2"], "--size: the std of a size"),
+        (["--size-std", "0.1"], "--size, which is missing"),
+        (["--plane", "0", "-2", "0", "1"], "--plane: the normal of a plane must have length 1"),
+        (["--depth", "{tmp}/none.png"], "none.png: no such depth file"),
+        (["--depth", "{tmp}/small.npy"], "small.npy has shape (5, 5) (height, width), but the camera"),
+        (["--depth", "{tmp}"], "no depth of image 0001.jpg: add 0001.png"),
+    ],
+)
+def test_bad_metric_options(learned, photo, tmp_path, options, message):
+    np.save(tmp_path / "small.npy", np.ones((5, 5)))
+    options = [option.format(tmp=tmp_path) for option in options]
+    assert message in call("estimate", learned / "model.safetensors", *photo, *options, code=1)
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_metric_options_that_do_not_fit_the_images(learned, mugs, tmp_path):
+    model, capture = learned / "model.safetensors", mugs / "mug_02"
+    np.save(tmp_path / "one.npy", np.ones((64, 64)))
+    output = call("estimate", model, capture, "--json", tmp_path / "o.json", "--depth", tmp_path / "one.npy", code=1)
+    assert "one.npy is one file, but there are 6 images" in output
+    output = call("estimate", model, capture, "--json", tmp_path / "o.json", "--plane", 0, -1, 0, 0.3, code=1)
+    assert "whose camera moves" in output
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uop3d_core.images import read_mask, read_rgb, write_rgb
+from uop3d_core.images import read_depth, read_mask, read_rgb, write_rgb
 
 
 @pytest.fixture
@@ -83,3 +83,44 @@ def test_sixteen_bit_mask(tmp_path):
     grey = np.array([[0, 65535], [40000, 20]], np.uint16)
     Image.fromarray(grey).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "deep.png"), grey >= 32768)
+
+
+def test_depth_in_millimetres_and_metres(tmp_path):
+    Image.fromarray(np.array([[0, 1500], [65535, 1]], np.uint16)).save(tmp_path / "depth.png")
+    np.testing.assert_allclose(read_depth(tmp_path / "depth.png"), [[np.nan, 1.5], [65.535, 0.001]], rtol=1e-6)
+    metres = np.array([[0, np.nan, 1.25]], np.float32)
+    np.save(tmp_path / "depth.npy", metres)
+    np.testing.assert_array_equal(read_depth(tmp_path / "depth.npy"), metres)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("eight.png", np.ones((4, 4), np.uint8), "eight.png: depth must be 16-bit grey in millimetres, this PNG is L"),
+        ("colours.png", np.ones((4, 4, 3), np.uint8), "this PNG is RGB"),
+        ("empty.png", np.zeros((4, 4), np.uint16), "empty.png: no pixel has a depth"),
+        ("nan.npy", np.full((4, 4), np.nan), "nan.npy: no pixel has a depth"),
+        ("whole.npy", np.ones((4, 4), np.int32), "must be float metres of shape .* got int32"),
+        ("flat.npy", np.ones(4), r"got float64 \(4,\)"),
+        ("depth.exr", np.ones(4), "must be a 16-bit PNG in millimetres or an .npy file"),
+        ("text.npy", "no array", "text.npy: not a readable .npy file"),
+        ("text.png", "no image", "text.png: not a readable image"),
+    ],
+)
+def test_depth_that_cannot_be_read(name, content, message, tmp_path):
+    path = tmp_path / name
+    if isinstance(content, str):
+        path.write_text(content)
+    elif path.suffix == ".png":
+        Image.fromarray(content).save(path)
+    else:
+        with path.open("wb") as file:
+            np.save(file, content)
+    with pytest.raises(ValueError, match=message):
+        read_depth(path)
+
+
+def test_depth_that_is_not_there(tmp_path):
+    for name in ("none.png", "none.npy"):
+        with pytest.raises(FileNotFoundError, match="no such depth file"):
+            read_depth(tmp_path / name)

@@ -33,6 +33,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from uop3d_core.alignment.tables import Frames
     from uop3d_core.config import PoseSettings, RunSettings
+    from uop3d_core.pipeline.inference import MetricInputs
     from uop3d_core.types import Alignment, Symmetry
 
 out, err = Console(), Console(stderr=True)
@@ -226,6 +227,18 @@ def estimate(
     overlay: Annotated[Path | None, typer.Option(metavar="DIR", help="folder for pictures with the poses")] = None,
     detections: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with boxes, for images")] = None,
     camera: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON with width, height, K, for images")] = None,
+    depth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|FOLDER", help="aligned depth: 16-bit PNG in mm or .npy in m"),
+    ] = None,
+    size: Annotated[float | None, typer.Option(metavar="M", help="diagonal of the objects' box in metres")] = None,
+    size_std: Annotated[
+        float | None, typer.Option("--size-std", metavar="S", help="relative standard deviation of --size [0.1]")
+    ] = None,
+    plane: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="NX NY NZ D", help="plane n.x + d = 0 in cam that objects stand on, n up, metres"),
+    ] = None,
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
@@ -234,12 +247,15 @@ def estimate(
     from uop3d_core.pipeline.inference import is_capture, open_estimator, queries_of_capture, queries_of_images
     from uop3d_core.predictions import write_estimates
 
+    known = _metric_inputs(depth, size, size_std, plane)
     estimator = open_estimator(model, backbone, _pose_settings(changes))
     if len(inputs) == 1 and is_capture(inputs[0]):
         if detections or camera:
             raise ValueError(
                 f"{inputs[0]} is a capture: boxes and cameras come from it, so give no --detections or --camera"
             )
+        if plane:
+            raise ValueError(f"{inputs[0]} is a capture, whose camera moves, but --plane holds for a camera at rest")
         queries = queries_of_capture(inputs[0], estimator.model.category)
     elif detections is None or camera is None:
         raise ValueError(
@@ -249,11 +265,13 @@ def estimate(
     else:
         queries = queries_of_images(inputs, detections, camera)
     with _progress() as progress:
-        results = run_estimate(estimator, queries, overlay, progress)
+        results = run_estimate(estimator, queries, overlay, progress, known)
     write_estimates(json_out, results)
     every = [pose for poses in results.values() for pose in poses]
     found = sum(pose.found for pose in every)
     out.print(f"{found} poses for {len(every)} boxes in {len(results)} images: {json_out}", soft_wrap=True)
+    if depth or size or plane:
+        out.print(f"{sum(bool(pose.scale_source) for pose in every)} of them are metric", highlight=False)
 
 
 @app.command()
@@ -385,6 +403,29 @@ def _pose_settings(changes: Sequence[str] | None) -> PoseSettings:
     from uop3d_core.config import InferenceSettings, parse_settings
 
     return parse_settings(InferenceSettings, _changes(changes), "--set").pose
+
+
+def _metric_inputs(
+    depth: Path | None, size: float | None, size_std: float | None, plane: tuple[float, float, float, float] | None
+) -> MetricInputs:
+    import numpy as np
+
+    from uop3d_core.pipeline.inference import MetricInputs
+    from uop3d_core.pose.scale import KnownSize, SupportPlane
+
+    if depth is not None and not depth.exists():
+        raise FileNotFoundError(f"{depth}: no such depth file or folder")
+    if size_std is not None and size is None:
+        raise ValueError("--size-std is the spread of --size, which is missing: give both")
+    try:
+        known = None if size is None else KnownSize(size, std=KnownSize.std if size_std is None else size_std)
+    except ValueError as error:
+        raise ValueError(f"--size: {error}") from error
+    try:
+        stand = None if plane is None else SupportPlane(np.array(plane[:3]), plane[3])
+    except ValueError as error:
+        raise ValueError(f"--plane: {error}") from error
+    return MetricInputs(depth, known, stand)
 
 
 def _only_stage(changes: Sequence[str] | None, stage: str) -> None:

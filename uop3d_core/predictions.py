@@ -4,8 +4,9 @@ Detections and estimates share one form, a list with one entry per image::
 
     [{"image": name, "detections": [{"bbox_xyxy": [left, top, right, bottom], "label": text, "score": 0..1}]}]
 
-Estimates add per detection "cam_T_obj" (4x4, translation in object units), and "scale" (metres per object unit, or null
-where unknown); their "score" is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
+Estimates add per detection "cam_T_obj" (4x4, translation in object units), and "scale" (metres per object unit),
+"scale_std" (relative to it), "scale_source" and "size_m" (extents along x, y, z of obj in metres), null where unknown;
+their "score" is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
 A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers.
 """
 
@@ -15,6 +16,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from uop3d_core.atomic import write_json
 from uop3d_core.runs import read_json, read_json_object
@@ -96,6 +99,13 @@ def estimate_to_json(estimate: PoseEstimate) -> dict[str, Any]:
         "bbox_xyxy": [float(value) for value in estimate.detection.bbox_xyxy],
         "label": estimate.detection.label,
         "cam_T_obj": estimate.cam_T_obj.tolist(),
-        "scale": None if math.isnan(estimate.scale) else estimate.scale,
+        "scale": _known(estimate.scale),
+        "scale_std": _known(estimate.scale_std),
+        "scale_source": estimate.scale_source or None,
+        "size_m": None if np.isnan(estimate.size_m).any() else estimate.size_m.tolist(),
         "score": estimate.score,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+SCALE_SOURCES = ("", "depth", "size", "views", "plane")
 ImageSource = Array | Callable[[], Array]
 """Pixels, or a function without arguments that reads them (so that a capture need not fit in memory)."""
 
@@ -467,6 +468,7 @@ class PoseEstimate:
             `other` add up to at most one.
         other: probability that the box shows something that is not of this category.
         scale_std: standard deviation of `scale`, relative to it; NaN where unknown.
+        scale_source: what gave `scale`: "depth", "size", "views" or "plane"; "" where unknown.
     """
 
     detection: Detection
@@ -480,8 +482,21 @@ class PoseEstimate:
     hypotheses: tuple[PoseHypothesis, ...] = ()
     other: float = 0.0
     scale_std: float = field(default=float("nan"))
+    scale_source: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cam_T_obj", _rigid(self.cam_T_obj, "cam_T_obj"))
         if self.covariance is not None:
             object.__setattr__(self, "covariance", _finite(self.covariance, (6, 6), "covariance"))
+        if self.scale_source not in SCALE_SOURCES:
+            raise ValueError(f"scale_source must be one of {', '.join(SCALE_SOURCES[1:])}, got {self.scale_source!r}")
+
+    @property
+    def size_m(self) -> Array:
+        """(3,) extents of the oriented box along the axes of obj, in metres; NaN where size or scale is unknown."""
+        return self.scale * np.asarray(self.size, dtype=np.float64)
+
+    @property
+    def position_m(self) -> Array:
+        """(3,) origin of obj in cam, in metres; NaN where the scale is unknown."""
+        return self.scale * self.cam_T_obj[:3, 3]

@@ -5,6 +5,7 @@ In: a model file and images, or a run and labels. Out: estimates and reports.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +19,19 @@ from uop3d_core.evaluation.alignment import evaluate_alignment
 from uop3d_core.evaluation.labels import read_labels
 from uop3d_core.evaluation.pose import FrameResult, evaluate_pose, fit_frame_link, unseen_captures
 from uop3d_core.geometry import Array
-from uop3d_core.images import mask_box, read_rgb
+from uop3d_core.images import DEPTH_ENDINGS, mask_box, read_depth, read_rgb
 from uop3d_core.pose.estimator import PoseEstimator
+from uop3d_core.pose.metric import MetricEvidence, measure
+from uop3d_core.pose.scale import KnownSize, SupportPlane
 from uop3d_core.predictions import read_camera, read_detections
 from uop3d_core.progress import Progress, silent
+from uop3d_core.raycast import RayCaster
 from uop3d_core.report.overlay import Overlay
 from uop3d_core.report.sheets import contact_sheet, write_image
 from uop3d_core.runs import Run
-from uop3d_core.types import Capture, Detection, Frame, PoseEstimate
+from uop3d_core.types import Capture, Detection, Frame, PoseEstimate, Template
+
+logger = logging.getLogger(__name__)
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -97,25 +103,99 @@ def queries_of_images(inputs: Sequence[Path], detections_file: Path, camera_file
     ]
 
 
+@dataclass(frozen=True, eq=False)
+class MetricInputs:
+    """What is known of the images besides their pixels.
+
+    Attributes:
+        depth: one file for the only image, or a folder with a file for every image; see `images.read_depth`.
+        size: of the objects, the same in all images.
+        plane: what the objects stand on in cam, the same in all images: the camera stands still.
+    """
+
+    depth: Path | None = None
+    size: KnownSize | None = None
+    plane: SupportPlane | None = None
+
+    def files(self, queries: Sequence[Query]) -> dict[str, Path]:
+        """Depth files by image name.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: one file for several images, or two files for one.
+        """
+        if self.depth is None:
+            return {}
+        if self.depth.is_dir():
+            return {query.name: _depth_file(self.depth, query.name) for query in queries if query.detections}
+        if len(queries) != 1:
+            raise ValueError(f"{self.depth} is one file, but there are {len(queries)} images: give a folder of files")
+        return {queries[0].name: self.depth}
+
+
+def _depth_file(folder: Path, name: str) -> Path:
+    """The file of an image: its name with the ending of depth."""
+    stem = _without_ending(Path(name).name)
+    found = [path for path in (folder / f"{stem}{ending}" for ending in DEPTH_ENDINGS) if path.is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} are both depth of image {name}: remove one")
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: no depth of image {name}: add {stem}.png (uint16, mm) or {stem}.npy (float, m)"
+        )
+    return found[0]
+
+
 def estimate(
-    estimator: PoseEstimator, queries: Sequence[Query], overlay: Path | None = None, progress: Progress = silent
+    estimator: PoseEstimator,
+    queries: Sequence[Query],
+    overlay: Path | None = None,
+    progress: Progress = silent,
+    known: MetricInputs | None = None,
 ) -> dict[str, list[PoseEstimate]]:
-    """Estimates by image name; pictures of them in the folder `overlay`.
+    """Estimates by image name, metric where something tells the scale; pictures of them in the folder `overlay`.
 
     Raises:
-        ValueError: an image does not fit its camera.
-        OSError: an image cannot be read, or a picture not be written.
+        ValueError: an image or its depth does not fit its camera.
+        OSError: an image or its depth cannot be read, or a picture not be written.
     """
     painter = Overlay(estimator.model.template) if overlay else None
+    known = known or MetricInputs()
+    files, caster = known.files(queries), RayCaster(estimator.model.template.mesh)
     results = {}
     for done, query in enumerate(queries):
         progress("estimation", done, len(queries))
-        results[query.name] = estimator(query.frame, query.detections)
+        found = estimator(query.frame, query.detections)
+        results[query.name] = _metric(found, query, estimator.model.template, caster, known, files.get(query.name))
         if painter is not None and overlay is not None:
             picture = painter.draw(query.frame.image, query.frame.camera, results[query.name])
             write_image(overlay / f"{_without_ending(query.name)}.jpg", picture)
     progress("estimation", len(queries), len(queries))
     return results
+
+
+def _metric(
+    estimates: Sequence[PoseEstimate],
+    query: Query,
+    template: Template,
+    caster: RayCaster,
+    known: MetricInputs,
+    depth_file: Path | None,
+) -> list[PoseEstimate]:
+    """The estimates of one image with their scale; warnings go to the log with the image's name."""
+    evidence = MetricEvidence(read_depth(depth_file) if depth_file else None, size=known.size, plane=known.plane)
+    camera, metric = query.frame.camera, []
+    if depth_file and evidence.depth is not None and evidence.depth.shape != (camera.height, camera.width):
+        raise ValueError(
+            f"{depth_file} has shape {evidence.depth.shape} (height, width), but the camera of {query.name} says "
+            f"{(camera.height, camera.width)}: align the depth with the image"
+        )
+    for found in estimates:
+        result = measure(found, template, camera, evidence, caster=caster)
+        metric.append(result.estimate)
+        for warning in result.warnings:
+            logger.warning("%s: %s", query.name, warning)
+    return metric
 
 
 def evaluate_run(run_folder: Path, labels_file: Path) -> dict[str, Any]:
