@@ -30,8 +30,9 @@ from uop3d_core.capture.folder import list_captures, read_captures
 from uop3d_core.correspondence.checkpoint import Model, load_model
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.labels import Labels, read_labels
+from uop3d_core.evaluation.link import fit_frame_link
 from uop3d_core.evaluation.metrics import error_deg, summary, up_error_deg
-from uop3d_core.evaluation.pose import fit_frame_link, unseen_captures
+from uop3d_core.evaluation.pose import unseen_captures
 from uop3d_core.geometry import Array, rigid_through_similarity
 from uop3d_core.images import mask_box
 from uop3d_core.pose.estimator import PoseEstimator
