@@ -31,4 +31,4 @@ def test_what_is_not_known_is_not_drawn():
 
 def test_pictures_stand_in_a_row():
     picture = draw_curves({}, AXES, side=100)
-    assert beside([picture, picture]).shape == (200, 400, 3)
+    assert picture.shape == (200, 240, 3) and beside([picture, picture]).shape == (200, 480, 3)

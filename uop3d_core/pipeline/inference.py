@@ -313,7 +313,7 @@ def reliability_picture(evaluation: PoseEvaluation) -> Array:
     bins = [(entry["score"], entry["right"], entry["images"]) for entry in evaluation.report["reliability"]]
     covered = evaluation.report["coverage"]
     curves = {
-        f"{part}, {title}": (covered["levels"], covered[which][part])
+        f"{'rotation and translation' if part == 'all' else part}, {title}": (covered["levels"], covered[which][part])
         for which, title in (("all", "all images"), ("within30", "within 30 degrees"))
         if covered[which]
         for part in PARTS

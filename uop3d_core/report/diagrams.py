@@ -52,7 +52,7 @@ def draw_reliability(bins: Sequence[tuple[float, float, int]], side: int = SIDE,
 def draw_curves(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], axes: Axes, side: int = SIDE, margin: int = MARGIN
 ) -> Array:
-    """Named curves (x, y) of numbers in [0, 1], with a legend inside; points that are not finite are left out.
+    """Named curves (x, y) of numbers in [0, 1], with a legend beside; points that are not finite are left out.
 
     Raises:
         ValueError: x and y of a curve differ in length.
@@ -67,9 +67,19 @@ def draw_curves(
             draw.line(points, fill=colour, width=2)
         for x, y in points:
             draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour)
-        height = margin + side - 18 * (len(curves) - index) - 4
-        draw.rectangle([margin + 10, height + 5, margin + 28, height + 9], fill=colour)
-        draw.text((margin + 34, height), name, fill=INK, font=ImageFont.load_default(12))
+    return np.concatenate([np.asarray(image), _legend(list(curves), image.height, margin)], axis=1)
+
+
+def _legend(names: Sequence[str], height: int, margin: int) -> Array:
+    """(height, W, 3) names of curves beside a diagram."""
+    font = ImageFont.load_default(12)
+    width = round(max((font.getlength(name) for name in names), default=0)) + 40
+    image = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(image)
+    for index, name in enumerate(names):
+        y = margin + 18 * index
+        draw.rectangle([0, y + 5, 18, y + 9], fill=COLOURS[index % len(COLOURS)])
+        draw.text((24, y), name, fill=INK, font=font)
     return np.asarray(image)
 
 
