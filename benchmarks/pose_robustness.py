@@ -44,7 +44,7 @@ from uop3d_core.runs import Run
 from uop3d_core.types import Camera, Detection, Frame, PoseEstimate
 
 FIGURES = ("acc30", "acc15", "acc10", "median_deg")
-CURVES = {"acc30": 0.01, "acc10": 0.01, "score": 1.0, "right": 1.0}
+CURVES = {"right": 1.0, "acc15": 0.01, "acc10": 0.01, "score": 1.0}
 """What is drawn, with the factor that brings it into [0, 1]."""
 
 
@@ -344,7 +344,7 @@ def rejection_table(rejection: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def picture_of(report: Mapping[str, Mapping[str, Any]]) -> Array:
-    """One diagram per damage: accuracy, mean score and what came true over the strength."""
+    """One diagram per damage: accuracy and mean score over the strength; "within 30 degrees" is as the score is judged."""
     panels = []
     for name, rows in report.items():
         places = np.linspace(0, 1, len(rows["strengths"])).tolist()
@@ -355,7 +355,7 @@ def picture_of(report: Mapping[str, Mapping[str, Any]]) -> Array:
 
 
 def _named(key: str) -> str:
-    return {"score": "mean score", "right": "share that the score promises"}.get(key, key)
+    return {"score": "mean score", "right": "within 30 degrees"}.get(key, key)
 
 
 if __name__ == "__main__":

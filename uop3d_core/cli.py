@@ -549,30 +549,25 @@ def _worth_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
     from uop3d_core.evaluation.probabilities import PARTS
 
     table = Table(title=escape(title), title_justify="left", padding=(0, 0))
-    columns = (
-        "",
+    table.add_column(no_wrap=True)
+    for column in (
         "right %",
         "score %",
         "ECE",
         "AUROC",
         "Brier",
-        "best hyp. %",
-        "90 % holds: R",
-        "t",
-        "both",
-        "right: R",
-        "t",
-        "both",
-    )
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
+        "best %",
+        "inside 90 % R/t/both",
+        "right ones R/t/both",
+    ):
+        table.add_column(column, justify="right")
     for name, row in rows.items():
         if row is None:
             table.add_row(escape(name))
             continue
-        score, every, near = row["score"], row["covariance"]["all"], row["covariance"]["within30"]
+        score, spreads = row["score"], (row["covariance"]["all"], row["covariance"]["within30"])
         ranked = "-" if score["auroc"] is None else f"{score['auroc']:.2f}"
-        inside = [f"{part['inside90'][kind]:.0f}" if part else "-" for part in (every, near) for kind in PARTS]
+        inside = ["/".join(f"{part['inside90'][kind]:.0f}" for kind in PARTS) if part else "-" for part in spreads]
         shares = f"{100 * score['right']:.1f}", f"{100 * score['mean']:.1f}"
         best = f"{row['hypotheses']['best_acc30']:.1f}"
         table.add_row(escape(name), *shares, f"{score['ece']:.3f}", ranked, f"{score['brier']:.3f}", best, *inside)
