@@ -344,7 +344,7 @@ def rejection_table(rejection: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def picture_of(report: Mapping[str, Mapping[str, Any]]) -> Array:
-    """One diagram per damage: accuracy and mean score over the strength; "within 30 degrees" is as the score is judged."""
+    """One diagram per damage: accuracy and mean score over the strength; 30 degrees are meant as scores mean them."""
     panels = []
     for name, rows in report.items():
         places = np.linspace(0, 1, len(rows["strengths"])).tolist()
