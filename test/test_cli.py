@@ -75,7 +75,11 @@ def test_estimate_capture(learned, mugs, tmp_path):
         (detection,) = entry["detections"]
         assert detection.keys() == {
             "bbox_xyxy", "label", "cam_T_obj", "scale", "scale_std", "scale_source", "size_m", "score",
+            "category", "other", "covariance", "hypotheses",
         }  # fmt: skip
+        total = detection["other"] + sum(hypothesis["probability"] for hypothesis in detection["hypotheses"])
+        assert 0 <= detection["score"] <= total <= 1 + 1e-6
+        assert np.shape(detection["covariance"]) == (6, 6)
         assert np.shape(detection["cam_T_obj"]) == (4, 4)
         assert all(detection[key] is None for key in ("scale", "scale_std", "scale_source", "size_m"))
         assert detection["label"] == "mug"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -162,6 +162,9 @@ class PoseSettings(Settings):
     rounds: int = Field(3, ge=1, le=100, description="refinements, each guided by the one before")
     hypotheses: int = Field(4, ge=1, le=100, description="distinct poses that are kept")
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
+    precision: Literal["auto", "full", "half"] = Field(
+        "auto", description="arithmetic of the network: auto: float16 on GPUs; half: bfloat16 on CPUs as well"
+    )
 
 
 class TrackSettings(Settings):

@@ -102,7 +102,9 @@ class ResNet50V2:
         Raises:
             ValueError: the sides are not multiples of 16.
         """
-        at_a_time = 1 if images.device.type == "cpu" else max(1, len(images))  # one crop's maps fit into the cache
+        if torch.compiler.is_compiling() or images.device.type != "cpu":
+            return self.taps(images)["postact"]
+        at_a_time = 1  # one crop's maps fit into the cache
         return torch.cat([self.taps(part)["postact"] for part in images.split(at_a_time)])
 
     @torch.no_grad()

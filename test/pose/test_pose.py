@@ -149,7 +149,7 @@ def test_beliefs_from_the_network_are_its_softmax() -> None:
     logits = torch.from_numpy(rng.normal(size=(8, 8, 101)) * 3).float()
     logits[:, :4, -1] += 20
     crop = Crop.around(Camera(np.array([[300.0, 0, 99.5], [0, 300, 99.5], [0, 0, 1]]), 200, 200), BOX / 3 + 30, 64)
-    found = PixelBeliefs.from_network(crop, logits, torch.zeros(8, 8, 3))
+    found = PixelBeliefs.from_network(crop, logits.numpy(), np.zeros((8, 8, 3), np.float32))
     assert len(found.pixels) == 64
     full = logits.softmax(-1).reshape(64, 101).numpy()
     np.testing.assert_allclose(found.foreground, 1 - full[:, -1], atol=1e-5)

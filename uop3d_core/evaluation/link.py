@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from uop3d_core.evaluation.labels import Labels
-from uop3d_core.evaluation.metrics import error_deg, mean_rotation, nearest_turn, symmetric_error_deg
+from uop3d_core.evaluation.metrics import error_deg, mean_rotation, symmetric_error_deg
 from uop3d_core.geometry import Array, rigid_through_similarity
 from uop3d_core.types import Alignment, Sim3, Symmetry
 
@@ -93,8 +93,8 @@ class FrameLink:
         label_T_obj = self.label_sym_label_T_obj if modulo else self.label_T_obj
         if modulo and cam_R_obj is not None:
             cam_R_label = cam_T_world[:3, :3] @ label_T_world.R.T
-            turn = nearest_turn((cam_R_obj @ label_T_obj.R.T).T @ cam_R_label, self.label_symmetry)
-            label_T_world = Sim3(1.0, turn.T, np.zeros(3)) @ label_T_world
+            turned = self.label_symmetry.nearest(cam_R_label, cam_R_obj @ label_T_obj.R.T)
+            label_T_world = Sim3(1.0, turned.T @ cam_R_label, np.zeros(3)) @ label_T_world
         T = label_T_obj.inverse() @ label_T_world
         return rigid_through_similarity(cam_T_world, T.scale, T.R, T.t)
 
@@ -118,7 +118,9 @@ def fit_frame_link(
     label_R_obj = mean_rotation(rotations)
     found, group = symmetry or Symmetry.none(), labels.symmetry_group
     modulo = mean_rotation([R.T for R in rotations], group).T
-    turned = [Sim3(1.0, nearest_turn(T.R @ modulo.T, group), np.zeros(3)) @ T for T in every]
+    apart = [T.R @ modulo.T for T in every]
+    turns = [R.T @ group.nearest(R, np.eye(3)) for R in apart]
+    turned = [Sim3(1.0, turn, np.zeros(3)) @ T for turn, T in zip(turns, every, strict=True)]
     residuals = {name: round(float(error_deg(R, label_R_obj)), 3) for name, R in zip(names, rotations, strict=True)}
     return FrameLink(
         _median(every, label_R_obj),

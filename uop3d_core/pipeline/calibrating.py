@@ -20,7 +20,6 @@ from uop3d_core.correspondence.checkpoint import Model
 from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
-from uop3d_core.evaluation.metrics import nearest_turn
 from uop3d_core.evaluation.pose import jittered
 from uop3d_core.geometry import Array, inverse_rigid, rotation_error
 from uop3d_core.images import mask_box
@@ -80,8 +79,7 @@ def calibrate(
                 others.append(solution)
                 continue
             truth = inverse_rigid(crop.cam_T_crop) @ view.cam_T_obj
-            turn = nearest_turn(solution.crop_T_obj[0, :3, :3].T @ truth[:3, :3], training.template.symmetry)
-            truth[:3, :3] = truth[:3, :3] @ turn
+            truth[:3, :3] = training.template.symmetry.nearest(truth[:3, :3], solution.crop_T_obj[0, :3, :3])
             solutions.append(solution)
             errors.append(pose_errors(solution.crop_T_obj[0], truth))
             right.append(np.rad2deg(rotation_error(truth[:3, :3], solution.crop_T_obj[0, :3, :3])) < RIGHT_DEG)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
@@ -75,33 +73,21 @@ class PixelBeliefs:
     offsets: Array
 
     @classmethod
-    def from_network(cls, crop: Crop, logits: Tensor, offsets: Tensor) -> PixelBeliefs:
-        """Beliefs from logits (G, G, V + 1) and offsets (G, G, 3) of the whole crop."""
+    def from_network(cls, crop: Crop, logits: Array, offsets: Array) -> PixelBeliefs:
+        """Beliefs from logits (G, G, V + 1) and offsets (G, G, 3) of the whole crop, float32."""
         side = len(logits)
         pixels = crop.grid(side)
-        inside = torch.from_numpy(crop.in_image(pixels))
+        inside = crop.in_image(pixels)
         logits = logits.reshape(-1, logits.shape[-1])[inside]
-        clutter = torch.softmax(torch.stack([logits[:, :-1].logsumexp(1), logits[:, -1]], 1), 1)
-        seen = torch.nonzero(clutter[:, 0] > FAINT)[:, 0]
-        K = min(LIKELIEST, logits.shape[1] - 1)
-        top = torch.topk(logits[seen], K + 1, dim=1)
-        vertices = torch.zeros((len(logits), K), dtype=torch.long)
-        probabilities = torch.zeros((len(logits), K))
-        if len(seen):
-            scaled = torch.exp(top.values - logits[seen].logsumexp(1, keepdim=True))
-            scaled = torch.where(top.indices == logits.shape[1] - 1, 0.0, scaled)
-            order = scaled.argsort(dim=1, descending=True)[:, :K]
-            probabilities[seen] = scaled.gather(1, order)
-            vertices[seen] = top.indices.gather(1, order).clamp(max=logits.shape[1] - 2)
-        return cls(
-            crop,
-            side,
-            pixels[inside.numpy()],
-            clutter[:, 0].numpy(),
-            vertices.numpy(),
-            probabilities.numpy(),
-            offsets.reshape(-1, 3)[inside].numpy(),
-        )
+        whole = _logsumexp(logits)
+        foreground = 1 - np.exp(logits[:, -1] - whole)
+        seen = np.flatnonzero(foreground > FAINT)
+        likeliest = _likeliest(logits[seen, :-1], LIKELIEST)
+        vertices = np.zeros((len(logits), likeliest.shape[1]), dtype=np.int64)
+        probabilities = np.zeros(vertices.shape, dtype=np.float32)
+        vertices[seen] = likeliest
+        probabilities[seen] = np.exp(np.take_along_axis(logits[seen], likeliest, axis=1) - whole[seen, None])
+        return cls(crop, side, pixels[inside], foreground, vertices, probabilities, offsets.reshape(-1, 3)[inside])
 
     @cached_property
     def rays(self) -> Array:
@@ -169,3 +155,17 @@ class PixelBeliefs:
         concerned = shows | (self.foreground > 0.5)
         mean = (self.support(template.near, vertex) * concerned).sum(1) / np.maximum(concerned.sum(1), 1)
         return np.where(shows.any(1), mean, 0.0)
+
+
+def _logsumexp(values: Array) -> Array:
+    """(N,) log of the summed exponentials of (N, M) values."""
+    highest = values.max(axis=1)
+    return highest + np.log(np.exp(values - highest[:, None]).sum(axis=1))
+
+
+def _likeliest(values: Array, count: int) -> Array:
+    """(N, min(count, M)) columns of the largest of (N, M) values, the largest first."""
+    count = min(count, values.shape[1])
+    columns = np.argpartition(values, values.shape[1] - count, axis=1)[:, values.shape[1] - count :]
+    order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.config import PoseSettings
-from uop3d_core.correspondence.checkpoint import Model, load_model
 from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, rotation_error, transform
+from uop3d_core.learned import Learned
+from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.calibration import Calibration, Solution
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, pnp
 from uop3d_core.pose.refine import normal_equations, refine
 from uop3d_core.raycast import RayCaster
+from uop3d_core.stopwatch import Watch, unwatched
 from uop3d_core.types import Camera, Detection, Frame, PoseEstimate, PoseHypothesis
 
 BATCH = 8
@@ -33,23 +34,30 @@ class PoseEstimator:
     """Estimates poses of one learned category."""
 
     def __init__(
-        self, model: Model, backbone: FeatureBackbone, device: str = "cpu", settings: PoseSettings | None = None
+        self,
+        model: Learned,
+        backbone: Any = None,
+        device: str = "cpu",
+        settings: PoseSettings | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         """Prepare a model.
 
+        Args:
+            model: from a file of any kind.
+            backbone: a FeatureBackbone, or NAME[:WEIGHTS], or None for the one of the training.
+            device: where the network runs: "cpu", "cuda" or what else the kind of model knows.
+            settings: see PoseSettings.
+            watch: is told about the steps crop, backbone, head, beliefs, hypotheses and refinement.
+
         Raises:
-            ValueError: the backbone is not the one that the model was trained with.
+            ValueError: the backbone is not the one that the model was trained with, or an unknown device.
+            OSError, ImportError: something that the model needs is not there.
         """
-        trained_with = model.metadata["backbone"]["fingerprint"]
-        if backbone.fingerprint != trained_with:
-            raise ValueError(
-                f"model {model.category!r} was trained with backbone {model.backbone_spec!r} ({trained_with}), "
-                f"but got {backbone.fingerprint}: pass the same weights"
-            )
         self.model, self.settings, self.device = model, settings or PoseSettings(), device
         self.calibration = Calibration.from_json(model.metadata.get("calibration", {"views": 0}))
-        self._backbone = backbone.to(device)
-        self._network = model.network.to(device)
+        self.network = model.ready(backbone, device, self.settings.precision)
+        self._watch = watch
         mesh = model.template.mesh
         apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
         near, guide = apart < model.settings.neighbourhood, apart < self.settings.guide
@@ -63,21 +71,23 @@ class PoseEstimator:
         backbone_spec: str | None = None,
         device: str = "cpu",
         settings: PoseSettings | None = None,
+        watch: Watch = unwatched,
     ) -> PoseEstimator:
         """Read a model file.
 
         Args:
-            path: RUN/model.safetensors.
+            path: RUN/model.safetensors, or an exported model (.onnx, or .xml with its .bin).
             backbone_spec: NAME[:WEIGHTS], where the weights lie elsewhere than in training.
-            device: torch device.
+            device: see above; a GPU computes in half precision unless the settings say otherwise.
             settings: see PoseSettings.
+            watch: see above.
 
         Raises:
             FileNotFoundError: no model, or no backbone weights.
+            ImportError: what runs such a file is not installed.
             ValueError: a damaged or foreign model, or another backbone.
         """
-        model = load_model(Path(path))
-        return cls(model, load_backbone(backbone_spec or model.backbone_spec, device), device, settings)
+        return cls(read_model(Path(path)), backbone_spec, device, settings, watch)
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseEstimate]:
         """Poses of all detections, in their order; the frame's image is read once."""
@@ -87,8 +97,10 @@ class PoseEstimator:
         estimates: list[PoseEstimate] = []
         for start in range(0, len(detections), BATCH):
             batch = detections[start : start + BATCH]
-            crops = [self.crop(frame.camera, detection.bbox_xyxy) for detection in batch]
-            found = self.beliefs([crop.sample(image) for crop in crops], crops)
+            with self._watch("crop"):
+                crops = [self.crop(frame.camera, detection.bbox_xyxy) for detection in batch]
+                pixels = [crop.sample(image) for crop in crops]
+            found = self.beliefs(pixels, crops)
             estimates += [
                 self.stated(
                     detection, beliefs.crop, self.solve(beliefs, box_in_crop(beliefs.crop, detection.bbox_xyxy))
@@ -100,7 +112,7 @@ class PoseEstimator:
     def crop(self, camera: Camera, box: Array) -> Crop:
         """What the network is shown of an xyxy box (4,) in pixels."""
         settings = self.model.settings
-        return Crop.around(camera, box, settings.cells * self._backbone.stride, settings.margin)
+        return Crop.around(camera, box, settings.cells * self.network.stride, settings.margin)
 
     def framed(self, crop: Crop) -> Array:
         """Box (4,) xyxy in the pixels of a crop, as `crop` was made around it."""
@@ -108,13 +120,11 @@ class PoseEstimator:
         middle = (crop.pixels - 1) / 2
         return np.array([middle - half, middle - half, middle + half, middle + half])
 
-    @torch.no_grad()
     def beliefs(self, images: Sequence[Array], crops: Sequence[Crop]) -> list[PixelBeliefs]:
         """What the network says of crops, given with their pixels (S, S, 3) uint8, in one pass."""
-        stacked = torch.from_numpy(np.stack(images)).to(self.device)
-        features = self._backbone(stacked.permute(0, 3, 1, 2).float() / 255)
-        logits, offsets = (output.cpu() for output in self._network(features.float()))
-        return [PixelBeliefs.from_network(*parts) for parts in zip(crops, logits, offsets, strict=True)]
+        logits, offsets = self.network(np.stack(images), self._watch)
+        with self._watch("beliefs"):
+            return [PixelBeliefs.from_network(*parts) for parts in zip(crops, logits, offsets, strict=True)]
 
     def solve(self, beliefs: PixelBeliefs, box: Array) -> Solution | None:
         """Distinct poses that explain a crop, given the object's box in it; None where nothing is to be seen."""
@@ -124,12 +134,14 @@ class PoseEstimator:
             return None
         objects = objects.spread(settings.max_correspondences)
         threshold = settings.reprojection * float(np.max(box[2:] - box[:2]))
-        starts = [
-            pnp(objects, template, threshold, settings),
-            self._views.best(beliefs, template, box, settings.refined, DISTINCT),
-        ]
+        with self._watch("hypotheses"):
+            starts = [
+                pnp(objects, template, threshold, settings),
+                self._views.best(beliefs, template, box, settings.refined, DISTINCT),
+            ]
         scale = threshold / beliefs.crop.focal / 2
-        poses, agreement = self._refined(np.concatenate(starts), objects, beliefs.spread(settings.judged), scale)
+        with self._watch("refinement"):
+            poses, agreement = self._refined(np.concatenate(starts), objects, beliefs.spread(settings.judged), scale)
         if len(poses) == 0 or agreement[0] <= 0:
             return None
         clear = objects.support(template.near, objects.vertices[None, :, 0])[0]
