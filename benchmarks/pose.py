@@ -195,6 +195,8 @@ def labelled_views(
 def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects: int) -> dict[str, Method]:
     """Everything that is compared, the backbone's rows first."""
     estimator = PoseEstimator(model, backbone)
+    alone = estimator.network.backbone_alone()
+    assert alone is not None, "torch runs this model, which can tell its backbone apart"
     published = partial(published_rotation, model, backbone)
     plain, grid_only = RenderCompareSettings(), replace(RenderCompareSettings(), refinement_steps=0)
 
@@ -206,8 +208,12 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
         return call
 
     def forward(count: int, view: View) -> Callable[[], None]:
-        crops = [crop_of(model, backbone, view.frame, box)[1] for box in view.detections[:count]]
-        return partial(_forward, backbone, crops)
+        crops = np.stack([crop_of(model, backbone, view.frame, box)[1] for box in view.detections[:count]])
+
+        def call() -> None:
+            alone(crops)
+
+        return call
 
     several = f", {objects} objects"
     return {
@@ -225,10 +231,6 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
 def backbone_of(name: str) -> str:
     """The row that a method's time is set against: the backbone with as many crops."""
     return name.replace(OURS, BACKBONE) if name.startswith((OURS, BACKBONE)) else BACKBONE
-
-
-def _forward(backbone: FeatureBackbone, crops: Sequence[Array]) -> None:
-    features_of(backbone, crops)
 
 
 def published_rotation(

@@ -312,12 +312,13 @@ def reliability_picture(evaluation: PoseEvaluation) -> Array:
     """The reliability of the score, and how often ellipsoids of all sizes hold the true poses, as diagrams."""
     bins = [(entry["score"], entry["right"], entry["images"]) for entry in evaluation.report["reliability"]]
     covered = evaluation.report["coverage"]
-    curves = {
-        f"{'rotation and translation' if part == 'all' else part}, {title}": (covered["levels"], covered[which][part])
-        for which, title in (("all", "all images"), ("within30", "within 30 degrees"))
-        if covered[which]
-        for part in PARTS
-    }
+    curves = {}
+    for which, title in (("all", "all images"), ("within30", "within 30 degrees")):
+        figures = evaluation.report["overall"]["covariance"][which]
+        for part in PARTS if figures else ():
+            what, nees = "both" if part == "all" else part, figures["nees"][part]
+            about = "" if nees is None else f" (NEES {nees:.2f})"
+            curves[f"{what}, {title}{about}"] = covered["levels"], covered[which][part]
     axes = Axes("size of the ellipsoid (probability)", "", title="share of true poses inside", diagonal=True)
     return beside([draw_reliability(bins), draw_curves(curves, axes)])
 
