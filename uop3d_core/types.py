@@ -482,7 +482,8 @@ class PoseEstimate:
         category: of the model that made the estimate.
         size: (3,) extents of the category's template along the axes of obj, in object units.
         covariance: (6, 6) of small errors (dt, w) of the pose: the true one is [exp(w) R, t + dt] with the rotation
-            vector w in radians about the axes of cam and dt in object units; None where it was not estimated.
+            vector w in radians about the axes of cam and dt in object units; None where it was not estimated. It
+            counts how the middle and the size of the object's own box differ from the template's.
         hypotheses: distinct poses, most probable first, of which the first is `cam_T_obj`; their probabilities and
             `other` add up to at most one.
         other: probability that the box shows something that is not of this category.

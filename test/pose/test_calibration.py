@@ -86,6 +86,11 @@ def test_covariances_are_positive_and_grow_with_the_distance(fitted: Calibration
     assert np.linalg.eigvalsh(fitted.covariance(hopeless)).max() < 1e6
 
 
+def test_few_objects_widen_the_ellipsoid() -> None:
+    many, two = (fit_calibration(*world(100, 5), objects=n).covariance(solution([0.5])) for n in (1000, 2))
+    np.testing.assert_allclose(two, 1.5 / 1.001 * many, rtol=1e-6)
+
+
 def test_few_views_keep_the_defaults_near() -> None:
     solutions, errors, right, _ = world(3, 4)
     found = fit_calibration(solutions, errors, right)

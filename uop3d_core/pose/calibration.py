@@ -109,7 +109,11 @@ class Calibration:
 
 
 def fit_calibration(
-    solutions: Sequence[Solution], errors: Array, right: Array, others: Sequence[Solution] = ()
+    solutions: Sequence[Solution],
+    errors: Array,
+    right: Array,
+    others: Sequence[Solution] = (),
+    objects: int | None = None,
 ) -> Calibration:
     """Constants from held-out views.
 
@@ -118,6 +122,8 @@ def fit_calibration(
         errors: (N, 6) true (dt, w) of their first poses, in the crop's camera; of symmetric things the smallest.
         right: (N,) bool, whether the rotation is within 30 degrees.
         others: of crops that show something else.
+        objects: how many different things the N views show. A new one is another draw, and few say little about how
+            things differ: the covariance is wider by 1 + 1 / objects, as the variance of a prediction is.
 
     Raises:
         ValueError: there are no views.
@@ -138,7 +144,9 @@ def fit_calibration(
         names = ("factor", "turn", "sideways", "away")
         first = np.array([getattr(start, name) for name in names])
         chosen = [solution for solution, use in zip(solutions, near, strict=True) if use]
-        fitted |= dict(zip(names, map(float, _spread(chosen, errors[near], first)), strict=True))
+        wider = 1 + 1 / objects if objects else 1.0
+        found = _spread(chosen, errors[near], first) * np.array([wider, *[np.sqrt(wider)] * 3])
+        fitted |= dict(zip(names, map(float, found), strict=True))
     return Calibration(**fitted)
 
 
