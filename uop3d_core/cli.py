@@ -552,25 +552,26 @@ def _worth_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
     table.add_column(no_wrap=True)
     for column in (
         "right %",
-        "score %",
         "ECE",
         "AUROC",
         "Brier",
         "best %",
-        "inside 90 % R/t/both",
-        "right ones R/t/both",
+        "inside R/t/both",
+        "right R/t/both",
+        "own box R/t/both",
     ):
         table.add_column(column, justify="right")
     for name, row in rows.items():
         if row is None:
             table.add_row(escape(name))
             continue
-        score, spreads = row["score"], (row["covariance"]["all"], row["covariance"]["within30"])
+        score, worth = row["score"], row["covariance"]
+        spreads = worth["all"], worth["within30"], row["covariance_own_box"]["within30"]
         ranked = "-" if score["auroc"] is None else f"{score['auroc']:.2f}"
         inside = ["/".join(f"{part['inside90'][kind]:.0f}" for kind in PARTS) if part else "-" for part in spreads]
-        shares = f"{100 * score['right']:.1f}", f"{100 * score['mean']:.1f}"
+        right = f"{100 * score['right']:.1f}"
         best = f"{row['hypotheses']['best_acc30']:.1f}"
-        table.add_row(escape(name), *shares, f"{score['ece']:.3f}", ranked, f"{score['brier']:.3f}", best, *inside)
+        table.add_row(escape(name), right, f"{score['ece']:.3f}", ranked, f"{score['brier']:.3f}", best, *inside)
     return table
 
 

@@ -130,6 +130,24 @@ def test_ellipsoids_hold_what_lies_in_them(mug, label_T_world):
     assert wider["overall"]["covariance"]["within30"] is None
 
 
+def test_the_own_box_is_that_of_the_label(mug, label_T_world):
+    """The pose of obj is exact, but obj has another origin and unit than the label: the own box is that far away."""
+    covariance = np.eye(6) * 0.01
+    report, _ = report_of(mug, linked(label_T_world), oracle(mug, np.zeros((VIEWS, 6)), covariance))
+    assert report["overall"]["covariance"]["all"]["nees"]["translation"] == pytest.approx(0, abs=1e-3)
+    squared = []
+    for frame in mug.capture.frames:
+        T = mug.canonical_T_world
+        label = rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t)
+        T = OBJ_T_LABEL @ T
+        obj = rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t)
+        squared.append(((obj[:3, 3] - label[:3, 3]) ** 2).sum() / 0.01)
+    own = report["overall"]["covariance_own_box"]["all"]
+    assert own["nees"]["translation"] == pytest.approx(np.mean(squared) / 3, rel=1e-3)
+    assert own["inside90"] == {"rotation": 100, "translation": 0, "all": 0}
+    assert report["coverage_own_box"]["within30"]["translation"][-1] == 0
+
+
 def test_scores_are_judged_by_what_came_true(mug, label_T_world):
     errors = np.zeros((VIEWS, 6))
     errors[:2, 5] = np.deg2rad(31)

@@ -48,6 +48,7 @@ class FrameResult:
         depth_error: |predicted / true - 1| of the depth of the centre in object units, or None.
         position_error: distance of the predicted and the true position of obj in object units, or None.
         spread: what the covariance makes of the errors of position and rotation; None without a covariance.
+        own_spread: the same if the true position is the label's origin in label units, see `summarise`.
     """
 
     capture: str
@@ -62,6 +63,7 @@ class FrameResult:
     depth_error: float | None
     position_error: float | None
     spread: Spread | None
+    own_spread: Spread | None
 
     @property
     def right(self) -> bool:
@@ -74,7 +76,7 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
     if not estimate.found:
         lost = dict.fromkeys(link.free, NOT_FOUND_DEG)
         nowhere = NOT_FOUND_DEG, NOT_FOUND_DEG
-        return FrameResult(capture, frame.name, estimate, *nowhere, lost, *nowhere, None, None, None, None)
+        return FrameResult(capture, frame.name, estimate, *nowhere, lost, *nowhere, None, None, None, None, None)
     assert frame.cam_T_world is not None, "a Capture has only frames with a camera"
     T = label_T_world
     cam_T_label = rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t)
@@ -86,7 +88,9 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
     judged = link.judged_error_deg(cam_R_obj, cam_R_label)
     others = [link.judged_error_deg(other.cam_T_obj[:3, :3], cam_R_label) for other in estimate.hypotheses]
     true_cam_T_obj = link.true_cam_T_obj(frame.cam_T_world, T, cam_R_obj)
-    error = pose_errors(true_cam_T_obj[None], estimate.cam_T_obj[None])[0]
+    own = true_cam_T_obj.copy()
+    own[:3, 3] = cam_T_label[:3, 3]
+    error, own_error = pose_errors(np.stack([true_cam_T_obj, own]), np.stack([estimate.cam_T_obj] * 2))
     return FrameResult(
         capture,
         frame.name,
@@ -99,12 +103,17 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
         float(centre_error) if np.isfinite(centre_error) else None,
         abs(float(estimate.cam_T_obj[2, 3] / cam_T_label[2, 3]) - 1),
         float(np.linalg.norm(error[:3])),
-        None if estimate.covariance is None else Spread.of(error, estimate.covariance),
+        *(None if estimate.covariance is None else Spread.of(e, estimate.covariance) for e in (error, own_error)),
     )
 
 
 def summarise(results: Sequence[FrameResult]) -> dict[str, Any] | None:
-    """Figures over some images, as docs/files.md describes them; None where there are none."""
+    """Figures over some images, as docs/files.md describes them; None where there are none.
+
+    What covariances are worth is said twice, for two meanings of the true position: by way of the link, in units of the
+    template ("covariance"), and the label's own origin and unit ("covariance_own_box"), which are the middle and the
+    diagonal of the single object's box where labels are made so. The latter is what estimates promise.
+    """
     if not results:
         return None
     free = {name: [r.free_errors_deg[name] for r in results] for name in results[0].free_errors_deg}
@@ -118,10 +127,8 @@ def summarise(results: Sequence[FrameResult]) -> dict[str, Any] | None:
         "position_error_median": _median([r.position_error for r in results]),
         "hypotheses": _hypotheses(results),
         "score": score_figures(*scores(results)),
-        "covariance": {
-            "all": spread_figures(spreads(results)),
-            "within30": spread_figures(spreads([r for r in results if r.right])),
-        },
+        "covariance": {which: spread_figures(found) for which, found in spreads(results).items()},
+        "covariance_own_box": {which: spread_figures(found) for which, found in spreads(results, own=True).items()},
     }
 
 
@@ -130,26 +137,29 @@ def scores(results: Sequence[FrameResult]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([r.estimate.score for r in results]), np.array([r.right for r in results], dtype=bool)
 
 
-def spreads(results: Sequence[FrameResult]) -> list[Spread]:
-    """Of the estimates that have a covariance."""
-    return [r.spread for r in results if r.spread is not None]
+def spreads(results: Sequence[FrameResult], own: bool = False) -> dict[str, list[Spread]]:
+    """Of the estimates that have a covariance: of "all", and of those whose rotation is right ("within30")."""
+    found = [(r.own_spread if own else r.spread, r.right) for r in results]
+    known = [(spread, right) for spread, right in found if spread is not None]
+    return {"all": [spread for spread, _ in known], "within30": [spread for spread, right in known if right]}
 
 
 def diagrams(results: Sequence[FrameResult]) -> dict[str, Any]:
     """What the diagrams of a report are drawn from: bins of the score, and shares inside ellipsoids of all sizes."""
-    found = {"all": spreads(results), "within30": spreads([r for r in results if r.right])}
     return {
         "reliability": [
             {"score": round(mean, 4), "right": round(share, 4), "images": number}
             for mean, share, number in reliability(*scores(results))
         ],
-        "coverage": {
-            "levels": list(LEVELS),
-            **{
-                which: {part: [round(share, 4) for share in coverage(some, part)] for part in PARTS} if some else None
-                for which, some in found.items()
-            },
-        },
+        "coverage": {"levels": list(LEVELS), **_coverages(spreads(results))},
+        "coverage_own_box": {"levels": list(LEVELS), **_coverages(spreads(results, own=True))},
+    }
+
+
+def _coverages(found: dict[str, list[Spread]]) -> dict[str, dict[str, list[float]] | None]:
+    return {
+        which: {part: [round(share, 4) for share in coverage(some, part)] for part in PARTS} if some else None
+        for which, some in found.items()
     }
 
 

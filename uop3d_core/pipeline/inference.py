@@ -311,16 +311,19 @@ def evaluation_sheet(evaluation: PoseEvaluation, per_capture: int, columns: int)
 def reliability_picture(evaluation: PoseEvaluation) -> Array:
     """The reliability of the score, and how often ellipsoids of all sizes hold the true poses, as diagrams."""
     bins = [(entry["score"], entry["right"], entry["images"]) for entry in evaluation.report["reliability"]]
-    covered = evaluation.report["coverage"]
-    curves = {}
-    for which, title in (("all", "all images"), ("within30", "within 30 degrees")):
-        figures = evaluation.report["overall"]["covariance"][which]
+    titles = {"": "share of true poses inside", "_own_box": "the same, position and unit of the object's own box"}
+    return beside([draw_reliability(bins), *(_coverage_curves(evaluation.report, *item) for item in titles.items())])
+
+
+def _coverage_curves(report: dict[str, Any], truth: str, title: str) -> Array:
+    covered, curves = report[f"coverage{truth}"], {}
+    for which, of in (("all", "all images"), ("within30", "within 30 degrees")):
+        figures = report["overall"][f"covariance{truth}"][which]
         for part in PARTS if figures else ():
             what, nees = "both" if part == "all" else part, figures["nees"][part]
             about = "" if nees is None else f" (NEES {nees:.2f})"
-            curves[f"{what}, {title}{about}"] = covered["levels"], covered[which][part]
-    axes = Axes("size of the ellipsoid (probability)", "", title="share of true poses inside", diagonal=True)
-    return beside([draw_reliability(bins), draw_curves(curves, axes)])
+            curves[f"{what}, {of}{about}"] = covered["levels"], covered[which][part]
+    return draw_curves(curves, Axes("size of the ellipsoid (probability)", "", title=title, diagonal=True))
 
 
 def is_capture(path: Path) -> bool:
