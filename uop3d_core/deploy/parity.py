@@ -74,7 +74,7 @@ class Limits:
 
 
 FLOAT32 = Limits(1e-4, 2e-3, 0.1)
-INT8 = Limits(0.03, 0.1, 5.0)
+INT8 = Limits(0.03, 0.1, 10.0)
 """Quantised models differ; what is too much is a matter of taste, so the figures are always shown."""
 
 

@@ -1,7 +1,7 @@
 """Graphs in 8 bits: static quantisation by ONNX Runtime, with ranges from crops.
 
-In: an ONNX graph as `graph.onnx_graph` makes it, and crops. Out: the same with convolutions and matrix products in
-int8, of the backbone and of the network; hog has them in the network only.
+In: an ONNX graph as `graph.onnx_graph` makes it, and crops. Out: the same with the backbone's convolutions and matrix
+products in int8. The network behind the features is small and stays in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from uop3d_core.exported.content import IMAGES
+from uop3d_core.exported.content import FEATURES, IMAGES
 from uop3d_core.geometry import Array
 
 OPERATIONS = ("Conv", "Gemm", "MatMul")
@@ -37,6 +37,9 @@ def quantised(proto: Any, images: Sequence[Array]) -> Any:
     Args:
         proto: in float32.
         images: crops (S, S, 3) uint8 that activations get their ranges from.
+
+    Raises:
+        ValueError: the backbone has nothing that can be quantised.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -46,11 +49,28 @@ def quantised(proto: Any, images: Sequence[Array]) -> Any:
         plain, prepared, small = (Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "small.onnx"))
         onnx.save(proto, str(plain))
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        graph = onnx.load(str(prepared)).graph
+        behind = names_behind(graph, FEATURES)
+        wanted = [node.name for node in graph.node if node.op_type in OPERATIONS and node.name not in behind]
+        if not wanted:
+            raise ValueError(
+                "--int8: this backbone has no convolutions or matrix products, so int8 has nothing to offer"
+            )
         with redirect_stderr(StringIO()):
             quantize_static(
                 str(prepared), str(small), Crops(images),
-                quant_format=QuantFormat.QDQ, op_types_to_quantize=list(OPERATIONS),
+                quant_format=QuantFormat.QDQ, op_types_to_quantize=list(OPERATIONS), nodes_to_quantize=wanted,
                 per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax, extra_options={"WeightSymmetric": True},
             )  # fmt: skip
         return onnx.load(str(small))
+
+
+def names_behind(graph: Any, tensor: str) -> set[str]:
+    """Names of the nodes whose results depend on a tensor; nodes stand in the order of computation."""
+    reached, names = {tensor}, set()
+    for node in graph.node:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+            names.add(node.name)
+    return names
