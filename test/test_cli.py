@@ -46,7 +46,21 @@ def learned(mugs, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "learn", "align", "orient", "train", "estimate", "synchronize", "evaluate alignment", "evaluate pose", "demo"],
+    [
+        "",
+        "learn",
+        "align",
+        "orient",
+        "train",
+        "estimate",
+        "synchronize",
+        "evaluate alignment",
+        "evaluate pose",
+        "export",
+        "compare",
+        "bench",
+        "demo",
+    ],
 )
 def test_help(command):
     assert "Usage" in call(*command.split(), "--help")

@@ -1,0 +1,1 @@
+"""Models for use elsewhere: exporting them, comparing what was exported, timing the steps of an estimate."""
