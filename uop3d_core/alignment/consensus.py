@@ -16,9 +16,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from uop3d_core.alignment.graph import component
 from uop3d_core.alignment.quality import Evidence, evidence, probability
 from uop3d_core.alignment.synchronization import (
     Directions,
@@ -245,14 +244,8 @@ class CaptureGraph:
 
     def connected(self, names: Sequence[str], to: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """The largest set of captures that pairs connect (or those connected to some), and the other captures."""
-        index = {name: i for i, name in enumerate(names)}
-        inner = [(index[pair.a], index[pair.b]) for pair in self.pairs if pair.a in index and pair.b in index]
-        inner += [(index[to[0]], index[name]) for name in to]
-        rows, columns = np.array(inner, dtype=np.int64).reshape(-1, 2).T
-        graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
-        component = connected_components(graph, directed=False)[1]
-        wanted = component[index[to[0]]] if to else np.bincount(component).argmax()
-        inside = [name for name, c in zip(names, component, strict=True) if c == wanted]
+        joined = [(pair.a, pair.b) for pair in self.pairs] + [(to[0], name) for name in to]
+        inside = component(names, joined, to[0] if to else None)
         return inside, [name for name in names if name not in set(inside)]
 
     # ---- results ------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ keep the paths between any two captures short.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from uop3d_core.config import GraphSettings
@@ -100,6 +102,17 @@ def attachments(
         far = rng[name].choice(order[near:], settings.added_pairs // 2, replace=False)
         pairs += [(old[i], name) for i in sorted([*order[:near].tolist(), *far.tolist()])]
     return pairs
+
+
+def component(names: Sequence[str], pairs: Iterable[tuple[str, str]], of: str | None = None) -> list[str]:
+    """The names that pairs connect with one of them, or the largest set that they connect; other pairs are ignored."""
+    index = {name: i for i, name in enumerate(names)}
+    inner = [(index[a], index[b]) for a, b in pairs if a in index and b in index]
+    rows, columns = np.array(inner, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(names)))
+    label = connected_components(graph, directed=False)[1]
+    wanted = np.bincount(label).argmax() if of is None else label[index[of]]
+    return [name for name, c in zip(names, label, strict=True) if c == wanted]
 
 
 def _compact(points: Array, more: Array | None = None) -> Array:

@@ -16,12 +16,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from uop3d_core.alignment.axes import find_axes, turn_between
 from uop3d_core.alignment.comparison import evenly
-from uop3d_core.alignment.graph import attachments, descriptor, pair_graph
+from uop3d_core.alignment.graph import attachments, component, descriptor, pair_graph
 from uop3d_core.alignment.joint import joint_alignment, place_captures, reorient
 from uop3d_core.alignment.prepared import prepare
 from uop3d_core.alignment.symmetry import detect_symmetry, follow_axis
@@ -258,7 +256,7 @@ class _Aligner:
             graph = pair_graph(names, descriptors, self.settings.graph, pair_generator(SEED, ("graph",)))
             self.notes.append(str(graph))
             pairs = self._pairs(graph.pairs, surfaces)
-            joined = _largest_component(names, pairs)
+            joined = set(component(list(names), ((pair.a, pair.b) for pair in pairs)))
             self._drop_unpaired(names, joined)
         self.crew.check_enough(given)
         with self._timed("alignment"):
@@ -429,12 +427,3 @@ def draw_pictures(run: Run, meshes: Mapping[str, Mesh], record: AlignmentRecord)
         path = run.pictures / name
         if not path.is_file() or path.stat().st_mtime_ns < run.alignment.stat().st_mtime_ns:
             write_image(path, draw(record.alignment, meshes, template))
-
-
-def _largest_component(names: Sequence[str], pairs: Sequence[PairAlignment]) -> set[str]:
-    """The largest set of captures that pairs join."""
-    index = {name: i for i, name in enumerate(names)}
-    rows, columns = [index[pair.a] for pair in pairs], [index[pair.b] for pair in pairs]
-    graph = coo_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(names), len(names)))
-    component = connected_components(graph, directed=False)[1]
-    return {name for name, i in index.items() if component[i] == np.bincount(component).argmax()}
