@@ -1,9 +1,19 @@
-"""Pose from single images, ours against the published inference, with the same network, crops and images in one run.
+"""Pose from single images, ours beside what else could be done, with one network, crops and images in one run.
 
-In: a run directory with its model, and labelled captures that it was not trained on. Out: rotation errors against the
-labels, seconds per image (the network included), peak memory.
-The published inference is given the true translation, as published; ours is given the box only. Frames: estimates are
-cam_R_obj; obj is linked to the frame of the labels by the training captures.
+In: a run directory with its model, and labelled captures that it was not trained on. Boxes are moved and scaled at
+random (--jitter), and every method gets the same ones. Out: rotation errors against the labels, seconds per image (the
+backbone included), peak memory. Methods:
+
+    published                  render-and-compare as published: it is told the true translation
+    published, not refined     the same without its optimiser
+    published, box only        without that help: the translation is what fills the box, by weak perspective
+    nearest view               the pose of the training image whose backbone features are most alike
+    uop3d                      the box only; once with one object, once with several in the image
+    backbone alone             nothing but the forward pass, with as many crops
+
+"over backbone" is the median over the images of the time of a method over that of the backbone, both measured one after
+the other on the same image. Frames: estimates are cam_R_obj; obj is linked to the frame of the labels by the training
+captures.
 
     python benchmarks/pose.py RUN CAPTURES --every 4 --json runs/pose.json
 """
@@ -12,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,26 +31,34 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from measure import mean_cost, measured, table, write_json
+from measure import Cost, mean_cost, measured, table, write_json
 from reference.render_compare import RenderCompareSettings, estimate_rotation
 from torch import Tensor
 
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import list_captures, read_captures
+from uop3d_core.capture.frame_lists import check_frames, read_frame_lists
 from uop3d_core.correspondence.checkpoint import Model, load_model
+from uop3d_core.correspondence.views import pose_of
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.labels import Labels, read_labels
+from uop3d_core.evaluation.link import FrameLink, fit_frame_link
 from uop3d_core.evaluation.metrics import error_deg, summary, up_error_deg
-from uop3d_core.evaluation.pose import fit_frame_link, unseen_captures
-from uop3d_core.geometry import Array, rigid_through_similarity
+from uop3d_core.evaluation.pose import jittered, unseen_captures
+from uop3d_core.geometry import Array, rigid_through_similarity, rotation_to
 from uop3d_core.images import mask_box
+from uop3d_core.pose.candidates import box_in_crop, fill_box
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.runs import Run
-from uop3d_core.types import Capture, Detection, Frame
+from uop3d_core.types import Alignment, Capture, Detection, Frame
 
-PUBLISHED, GRID, OURS, NETWORK = "published", "published, not refined", "uop3d", "network alone"
+PUBLISHED, GRID, UNAIDED = "published", "published, not refined", "published, box only"
+NEAREST, OURS, BACKBONE = "nearest view", "uop3d", "backbone alone"
 COLUMNS = ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")
 NOT_FOUND_DEG = 180.0
+POOLED = 8
+"""Cells along the side of the feature maps that nearest views are compared by."""
+BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +68,20 @@ class View:
     Attributes:
         capture: name.
         frame: image and camera, nothing else.
-        detection: the box of the mask.
+        detections: boxes of the object; methods for one object take the first, the others are jittered anew.
         cam_T_label: (4, 4) true pose, translation in units of the label frame (the object's diagonal).
+        cam_t_obj: (3,) true position of obj, in object units.
     """
 
     capture: str
     frame: Frame
-    detection: Detection
+    detections: tuple[Detection, ...]
     cam_T_label: Array
+    cam_t_obj: Array
 
 
-Method = Callable[[View], Array | None]
+Method = Callable[[View], Callable[[], Array | None]]
+"""Makes ready, which is not timed; what it returns is: it gives cam_R_obj, or None where nothing was found."""
 
 
 def main() -> None:
@@ -70,13 +91,22 @@ def main() -> None:
     model = load_model(args.model or args.run / "model.safetensors")
     backbone = load_backbone(args.backbone or model.backbone_spec)
     trained_on = list(model.metadata["captures"])
-    link = fit_frame_link(Run(args.run).read_alignment().alignment, labels, trained_on)
+    alignment = Run(args.run).read_alignment().alignment
+    link = fit_frame_link(alignment, labels, trained_on, model.symmetry)
     there = [path.name for path in list_captures(args.captures)]
-    names = unseen_captures(there, labels, trained_on, args.only)
-    views = list(labelled_views(read_captures(args.captures, names), labels, args.every))
-    results = compare(methods(model, backbone), views, link.label_R_obj)
+    captures = read_captures(args.captures, unseen_captures(there, labels, trained_on, args.only))
+    frames = read_frame_lists(args.only_frames, there) if args.only_frames else None
+    check_frames(frames or {}, captures)
+    boxes = Boxes(args.objects, args.jitter, args.seed)
+    views = list(labelled_views(captures, labels, link, args.every, boxes, frames))
+    bank = NearestViews.of(model, backbone, read_captures(args.captures, trained_on), alignment)
+    results = compare(methods(model, backbone, bank, args.objects), views, link.label_R_obj)
     rows = {name: result["summary"] for name, result in results.items()}
-    about = f"{len(views)} images of {', '.join(names)}; {torch.get_num_threads()} threads, {backbone.fingerprint}"
+    names = ", ".join(capture.name for capture in captures)
+    about = (
+        f"{len(views)} images of {names}; boxes jittered by {args.jitter:g}; {torch.get_num_threads()} threads, "
+        f"{backbone.fingerprint}"
+    )
     print(f"{about}\n{table(rows, PUBLISHED)}")
     if args.json:
         write_json(args.json, {"about": about, "settings": model.settings.model_dump(), "results": results})
@@ -85,9 +115,13 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run directory in which the model was trained")
-    parser.add_argument("captures", type=Path, help="category folder with unseen captures and labels.json")
+    parser.add_argument("captures", type=Path, help="category folder with trained and unseen captures and labels.json")
     parser.add_argument("--only", nargs="+", default=[], metavar="CAPTURE", help="test on these captures only")
+    parser.add_argument("--only-frames", type=Path, metavar="FILE", help="JSON {capture: [frames]} to test on")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="use every N-th image of a capture")
+    parser.add_argument("--jitter", type=float, default=0.1, help="move and scale boxes by up to this share")
+    parser.add_argument("--seed", type=int, default=0, help="of the jitter")
+    parser.add_argument("--objects", type=int, default=8, metavar="N", help="objects in an image with several")
     parser.add_argument("--model", type=Path, help="instead of RUN/model.safetensors")
     parser.add_argument("--backbone", help="NAME or NAME:WEIGHTS, where weights lie elsewhere than in training")
     parser.add_argument("--labels", type=Path, help="instead of CAPTURES/labels.json")
@@ -95,45 +129,194 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def labelled_views(captures: list[Capture], labels: Labels, every: int) -> Iterator[View]:
-    """Every n-th frame that shows the object, stripped of what only a capture knows."""
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """How boxes are made from masks.
+
+    Attributes:
+        count: how many per image.
+        jitter: they are moved and scaled by up to this share of their size.
+        seed: of the jitter.
+    """
+
+    count: int = 1
+    jitter: float = 0.1
+    seed: int = 0
+
+    def of(self, box: Array, capture: str, index: int) -> tuple[Detection, ...]:
+        """Boxes of one frame; the first one is that of `uop3d evaluate pose`."""
+        rng = np.random.default_rng([self.seed, index, *capture.encode()])
+        return tuple(Detection(jittered(box, self.jitter, rng)) for _ in range(self.count))
+
+
+def labelled_views(
+    captures: Sequence[Capture],
+    labels: Labels,
+    link: FrameLink,
+    every: int,
+    boxes: Boxes,
+    only: Mapping[str, Collection[str]] | None = None,
+) -> Iterator[View]:
+    """Every n-th frame that shows the object, stripped of what only a capture knows.
+
+    Args:
+        captures: all labelled.
+        labels: where their objects lie.
+        link: between obj and label.
+        every: n.
+        boxes: how they are made.
+        only: names of the frames wanted, by capture; None for all.
+    """
     for capture in captures:
-        label_T_world = labels.label_T_world[capture.name]
-        for frame in capture.frames[::every]:
+        T = labels.label_T_world[capture.name]
+        wanted = [
+            (index, frame)
+            for index, frame in enumerate(capture.frames)
+            if only is None or frame.name in only.get(capture.name, ())
+        ]
+        for index, frame in wanted[::every]:
             mask = frame.mask
             if mask.any() and frame.cam_T_world is not None:
-                T = rigid_through_similarity(frame.cam_T_world, label_T_world.scale, label_T_world.R, label_T_world.t)
-                blind = Frame(frame.name, frame.camera, frame.image)
-                yield View(capture.name, blind, Detection(mask_box(mask)), T)
+                yield View(
+                    capture.name,
+                    Frame(frame.name, frame.camera, frame.image),
+                    boxes.of(mask_box(mask), capture.name, index),
+                    rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t),
+                    link.true_cam_T_obj(frame.cam_T_world, T)[:3, 3],
+                )
 
 
-def methods(model: Model, backbone: FeatureBackbone) -> dict[str, Method]:
-    """Everything that is compared: view to cam_R_obj, or None where nothing was found."""
+# ---- methods ---------------------------------------------------------------------------------------------------------
+
+
+def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects: int) -> dict[str, Method]:
+    """Everything that is compared, the backbone's rows first."""
     estimator = PoseEstimator(model, backbone)
+    alone = estimator.network.backbone_alone()
+    assert alone is not None, "torch runs this model, which can tell its backbone apart"
+    published = partial(published_rotation, model, backbone)
+    plain, grid_only = RenderCompareSettings(), replace(RenderCompareSettings(), refinement_steps=0)
 
-    def ours(view: View) -> Array | None:
-        estimate = estimator(view.frame, [view.detection])[0]
-        return estimate.cam_T_obj[:3, :3] if estimate.found else None
+    def ours(count: int, view: View) -> Callable[[], Array | None]:
+        def call() -> Array | None:
+            estimate = estimator(view.frame, view.detections[:count])[0]
+            return estimate.cam_T_obj[:3, :3] if estimate.found else None
 
-    def network_alone(view: View) -> None:
-        feature_map(model, backbone, view.frame, view.detection)
+        return call
 
-    grid_only = replace(RenderCompareSettings(), refinement_steps=0)
+    def forward(count: int, view: View) -> Callable[[], None]:
+        crops = np.stack([crop_of(model, backbone, view.frame, box)[1] for box in view.detections[:count]])
+
+        def call() -> None:
+            alone(crops)
+
+        return call
+
+    several = f", {objects} objects"
     return {
-        PUBLISHED: partial(published_rotation, model, backbone, RenderCompareSettings()),
-        GRID: partial(published_rotation, model, backbone, grid_only),
-        OURS: ours,
-        NETWORK: network_alone,
+        BACKBONE: partial(forward, 1),
+        OURS: partial(ours, 1),
+        BACKBONE + several: partial(forward, objects),
+        OURS + several: partial(ours, objects),
+        NEAREST: lambda view: partial(bank.rotation, model, backbone, view),
+        PUBLISHED: lambda view: partial(published, plain, view, aided=True),
+        GRID: lambda view: partial(published, grid_only, view, aided=True),
+        UNAIDED: lambda view: partial(published, plain, view, aided=False),
     }
 
 
-def published_rotation(model: Model, backbone: FeatureBackbone, settings: RenderCompareSettings, view: View) -> Array:
-    """cam_R_obj (3, 3) by render-and-compare, with the view's true translation."""
-    features, crop, K, inside = feature_map(model, backbone, view.frame, view.detection)
+def backbone_of(name: str) -> str:
+    """The row that a method's time is set against: the backbone with as many crops."""
+    return name.replace(OURS, BACKBONE) if name.startswith((OURS, BACKBONE)) else BACKBONE
+
+
+def published_rotation(
+    model: Model, backbone: FeatureBackbone, settings: RenderCompareSettings, view: View, *, aided: bool
+) -> Array:
+    """cam_R_obj (3, 3) by render-and-compare, with the view's true translation or the one that fills the box."""
+    features, crop, K, inside = feature_map(model, backbone, view.frame, view.detections[0])
     bank, clutter = F.normalize(model.network.bank.detach(), dim=1), F.normalize(model.network.clutter.detach(), dim=1)
-    crop_t_obj = crop.cam_R_crop.T @ view.cam_T_label[:3, 3]
     mesh = model.template.mesh
+    box = box_in_crop(crop, np.asarray(view.detections[0].bbox_xyxy))
+    crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj if aided else partial(filling_translation, mesh.vertices, crop, box)
     return crop.cam_R_crop @ estimate_rotation(mesh, bank, clutter, features, K, crop_t_obj, settings, inside)[0]
+
+
+def filling_translation(vertices: Array, crop: Crop, box: Array, crop_R_obj: Array) -> Array:
+    """crop_t_obj (3,) in object units with which the turned template (V, 3) fills a box (4,) of the crop."""
+    ray = np.append((box[:2] + box[2:]) / 2 - (crop.pixels - 1) / 2, crop.focal)
+    to_ray = rotation_to(ray / np.linalg.norm(ray))
+    return fill_box((to_ray.T @ crop_R_obj)[None], vertices, crop, box)[0, :3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class NearestViews:
+    """Training images, to be looked up.
+
+    Attributes:
+        mean: (C, 1, 1) of the backbone's features over all of them.
+        descriptors: (N, D) of length 1.
+        crop_R_obj: (N, 3, 3) rotations, in the cameras of their crops.
+    """
+
+    mean: Tensor
+    descriptors: Tensor
+    crop_R_obj: Array
+
+    @classmethod
+    def of(
+        cls, model: Model, backbone: FeatureBackbone, captures: Sequence[Capture], alignment: Alignment
+    ) -> NearestViews:
+        """All frames that the model was trained on, as the learned alignment poses them."""
+        hidden = model.metadata.get("without", {})
+        pixels, rotations = [], []
+        for capture in captures:
+            obj_T_world = alignment.captures[capture.name].obj_T_world
+            for frame in capture.frames:
+                if frame.mask.any() and frame.name not in hidden.get(capture.name, ()):
+                    crop, image = crop_of(model, backbone, frame, Detection(mask_box(frame.mask)))
+                    pixels.append(image)
+                    rotations.append(crop.cam_R_crop.T @ pose_of(frame, obj_T_world)[:3, :3])
+        pooled = [pooled_features(backbone, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+        grids = torch.cat(pooled)
+        mean = grids.mean((0, 2, 3))[:, None, None]
+        return cls(mean, described(grids, mean), np.stack(rotations))
+
+    def rotation(self, model: Model, backbone: FeatureBackbone, view: View) -> Array:
+        """cam_R_obj (3, 3) of the image that is most alike, seen in the middle of its crop as the view's object is."""
+        crop, pixels = crop_of(model, backbone, view.frame, view.detections[0])
+        alike = self.descriptors @ described(pooled_features(backbone, [pixels]), self.mean)[0]
+        return crop.cam_R_crop @ self.crop_R_obj[int(alike.argmax())]
+
+
+def pooled_features(backbone: FeatureBackbone, crops: Sequence[Array]) -> Tensor:
+    """(B, C, POOLED, POOLED) of crops (S, S, 3) uint8."""
+    return F.adaptive_avg_pool2d(features_of(backbone, crops), POOLED)
+
+
+def described(grids: Tensor, mean: Tensor) -> Tensor:
+    """(B, D) of length 1: every cell of (B, C, h, w), less the mean, counts alike."""
+    cells = F.normalize(grids - mean, dim=1)
+    return F.normalize(cells.flatten(1), dim=1)
+
+
+# ---- the network -----------------------------------------------------------------------------------------------------
+
+
+def crop_of(model: Model, backbone: FeatureBackbone, frame: Frame, detection: Detection) -> tuple[Crop, Array]:
+    """What the network is shown of a box: the crop and its pixels (S, S, 3) uint8."""
+    pixels = model.settings.cells * backbone.stride
+    crop = Crop.around(frame.camera, np.asarray(detection.bbox_xyxy), pixels, model.settings.margin)
+    return crop, crop.sample(frame.image)
+
+
+@torch.no_grad()
+def features_of(backbone: FeatureBackbone, crops: Sequence[Array]) -> Tensor:
+    """(B, C, h, w) float of crops (S, S, 3) uint8."""
+    return backbone(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255).float()
 
 
 @torch.no_grad()
@@ -145,13 +328,11 @@ def feature_map(
     Returns:
         features (D, h, w), the crop, its K (3, 3) in cells, inside (h, w): which cells lie in the image.
     """
-    pixels = model.settings.cells * backbone.stride
-    crop = Crop.around(frame.camera, detection.bbox_xyxy, pixels, model.settings.margin)
-    image = torch.from_numpy(crop.sample(frame.image)).permute(2, 0, 1)[None].float() / 255
-    features = model.network.embed(model.network.project(backbone(image).float()))[0][0]
+    crop, image = crop_of(model, backbone, frame, detection)
+    features = model.network.embed(model.network.project(features_of(backbone, [image])))[0][0]
     side = features.shape[1]
     inside = crop.in_image(crop.grid(side)).reshape(side, side)
-    return features, crop, cell_intrinsics(crop.K, side / pixels), inside
+    return features, crop, cell_intrinsics(crop.K, side / crop.pixels), inside
 
 
 def cell_intrinsics(K: Array, cells_per_pixel: float) -> Array:
@@ -160,24 +341,35 @@ def cell_intrinsics(K: Array, cells_per_pixel: float) -> Array:
     return np.array([[cells_per_pixel, 0, shift], [0, cells_per_pixel, shift], [0, 0, 1]]) @ K
 
 
-def compare(candidates: dict[str, Method], views: list[View], label_R_obj: Array) -> dict[str, dict[str, Any]]:
+# ---- comparison ------------------------------------------------------------------------------------------------------
+
+
+def compare(candidates: Mapping[str, Method], views: Sequence[View], label_R_obj: Array) -> dict[str, dict[str, Any]]:
     """Run all methods on all views, view by view, so that a busy machine slows all of them alike.
 
     Returns:
-        per method: summary (means), and errors_deg and up_errors_deg in the order of `views`.
+        per method: summary (figures, means, "over_backbone"), errors_deg, up_errors_deg and wall_s in the order of
+        `views`.
     """
     errors: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    costs: dict[str, list[Any]] = defaultdict(list)
+    costs: dict[str, list[Cost]] = defaultdict(list)
+    for method in candidates.values():
+        method(views[0])()  # what is only done the first time is not measured
     for view in views:
         for name, method in candidates.items():
-            cam_R_obj, cost = measured(partial(method, view))
+            cam_R_obj, cost = measured(method(view))
             errors[name].append(_errors_deg(cam_R_obj, label_R_obj, view.cam_T_label[:3, :3]))
             costs[name].append(cost)
     results = {}
     for name in candidates:
         full, up = [error[0] for error in errors[name]], [error[1] for error in errors[name]]
-        figures = {} if name == NETWORK else {key: summary(full, up)[key] for key in COLUMNS}
-        results[name] = {"summary": figures | mean_cost(costs[name]), "errors_deg": full, "up_errors_deg": up}
+        figures = {} if name.startswith(BACKBONE) else {key: summary(full, up)[key] for key in COLUMNS}
+        wall = [cost.wall_s for cost in costs[name]]
+        times = mean_cost(costs[name])
+        if backbone_of(name) in costs:
+            alone = [cost.wall_s for cost in costs[backbone_of(name)]]
+            times["over_backbone"] = float(np.median(np.divide(wall, alone)))
+        results[name] = {"summary": figures | times, "errors_deg": full, "up_errors_deg": up, "wall_s": wall}
     return results
 
 

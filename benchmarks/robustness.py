@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from measure import write_json
 from scipy.ndimage import binary_dilation, binary_erosion
-from synchronization import auroc, calibration_error, draw_reliability, reliability
 
 from uop3d_core.alignment.joint import joint_alignment
 from uop3d_core.alignment.pairwise import align_pair
@@ -31,7 +30,9 @@ from uop3d_core.capture.folder import read_captures
 from uop3d_core.config import JointSettings, PairSettings, SurfaceSettings
 from uop3d_core.evaluation.labels import read_labels
 from uop3d_core.evaluation.metrics import error_deg, pair_error_deg
+from uop3d_core.evaluation.probabilities import auroc, calibration_error, reliability
 from uop3d_core.geometry import Array, rays_intersection
+from uop3d_core.report.diagrams import draw_reliability
 from uop3d_core.report.sheets import write_image
 from uop3d_core.runs import pair_generator
 from uop3d_core.surface import build_surface, coarse_mesh, fit_basis

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import numpy as np
 from measure import write_json
-from PIL import Image, ImageDraw
 from scipy.optimize import minimize
 
 from uop3d_core.alignment.tables import EstimateTable, read_estimates, synchronize_category
 from uop3d_core.config import JointSettings
+from uop3d_core.evaluation.probabilities import auroc, calibration_error, reliability
 from uop3d_core.geometry import Array, closest_rotation, random_rotations, rotation_error
+from uop3d_core.report.diagrams import draw_reliability
 from uop3d_core.report.sheets import write_image
 
 RELEASED, NAIVE, OURS = "released", "naive", "uop3d"
@@ -36,7 +37,6 @@ NAIVE_ROUNDS, NAIVE_MEAN_ROUNDS = 10, 20
 REFERENCE_SETS: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3, 4), (0, 1, 2), (2, 3, 4), (0, 2, 4), (1, 3))
 BROKEN_SETS: tuple[tuple[int, ...], ...] = REFERENCE_SETS[0], REFERENCE_SETS[3], REFERENCE_SETS[4]
 BROKEN_WEIGHT, RIDGE = 0.5, 0.1
-BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,49 +220,6 @@ def left_out(samples: Samples) -> Array:
         mine = samples.category == name
         result[mine] = 1 / (1 + np.exp(-samples.features[mine] @ fit(samples.take(~mine))))
     return result
-
-
-def auroc(score: Array, right: Array) -> float:
-    """Probability that a right one scores higher than a wrong one."""
-    above = score[right][:, None] - score[~right][None]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
-
-
-def reliability(p: Array, right: Array) -> list[tuple[float, float, int]]:
-    """Mean probability, share of right ones and number of sequences, in bins of equal width that hold any."""
-    bins = np.clip((p * BINS).astype(int), 0, BINS - 1)
-    return [
-        (float(p[bins == b].mean()), float(right[bins == b].mean()), int((bins == b).sum())) for b in np.unique(bins)
-    ]
-
-
-def calibration_error(p: Array, right: Array) -> float:
-    """Expected calibration error."""
-    return sum(abs(mean - share) * number for mean, share, number in reliability(p, right)) / len(p)
-
-
-def draw_reliability(bins: Sequence[tuple[float, float, int]], side: int = 420, margin: int = 50) -> Array:
-    """(H, W, 3) uint8 picture: share of right ones over the probability; larger discs stand for more sequences."""
-    image = Image.new("RGB", (side + 2 * margin, side + 2 * margin), (250, 250, 248))
-    draw = ImageDraw.Draw(image)
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return margin + x * side, margin + (1 - y) * side
-
-    draw.rectangle([at(0, 1), at(1, 0)], outline=(150, 150, 155))
-    draw.line([at(0, 0), at(1, 1)], fill=(150, 150, 155))
-    largest = max(number for _, _, number in bins)
-    for mean, share, number in bins:
-        x, y = at(mean, share)
-        r = 3 + 11 * (number / largest) ** 0.5
-        draw.ellipse([x - r, y - r, x + r, y + r], fill=(200, 40, 40))
-        draw.text((x + r + 3, y - 6), str(number), fill=(40, 40, 45))
-    for tick in (0, 0.5, 1):
-        draw.text((at(tick, 0)[0] - 8, at(0, 0)[1] + 8), f"{tick:g}", fill=(40, 40, 45))
-        draw.text((margin - 28, at(0, tick)[1] - 6), f"{tick:g}", fill=(40, 40, 45))
-    draw.text((margin + side / 2 - 50, margin + side + 26), "probability", fill=(40, 40, 45))
-    draw.text((margin, margin - 20), "share within 30 degrees", fill=(40, 40, 45))
-    return np.asarray(image)
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 from uop3d_core.capture.synthetic import write_category
@@ -88,7 +89,11 @@ def test_estimate_capture(learned, mugs, tmp_path):
         (detection,) = entry["detections"]
         assert detection.keys() == {
             "bbox_xyxy", "label", "cam_T_obj", "scale", "scale_std", "scale_source", "size_m", "score",
+            "category", "other", "covariance", "hypotheses",
         }  # fmt: skip
+        total = detection["other"] + sum(hypothesis["probability"] for hypothesis in detection["hypotheses"])
+        assert 0 <= detection["score"] <= total <= 1 + 1e-6
+        assert np.shape(detection["covariance"]) == (6, 6)
         assert np.shape(detection["cam_T_obj"]) == (4, 4)
         assert all(detection[key] is None for key in ("scale", "scale_std", "scale_source", "size_m"))
         assert detection["label"] == "mug"
@@ -209,6 +214,48 @@ def test_evaluate(learned, mugs, tmp_path):
     assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
     assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
     assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+
+
+def test_evaluation_says_what_estimates_are_worth(learned, mugs, tmp_path):
+    arguments = ["evaluate", "pose", learned / "model.safetensors", "--captures", mugs, "--labels",
+                 mugs / "labels.json", "--run", learned, "--json", tmp_path / "p.json"]  # fmt: skip
+    (tmp_path / "frames.json").write_text(json.dumps({"mug_02": ["0001", "0004"], "mug_00": ["0000"]}))
+    output = call(*arguments, "--only-frames", tmp_path / "frames.json", "--picture", tmp_path / "p.jpg",
+                  "--reliability", tmp_path / "r.png")  # fmt: skip
+    assert "what the estimates say of themselves" in output and "ECE" in output
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert [row["frame"] for row in report["frames"]] == ["0001", "0004"]
+    assert report["only_frames"] == {"mug_02": ["0001", "0004"]} and report["trained_without"] == {}
+    assert {"ece", "auroc", "brier"} <= report["overall"]["score"].keys() and report["coverage"]["levels"]
+    assert (tmp_path / "p.jpg").is_file() and (tmp_path / "r.png").is_file()
+    for content, message in (
+        ({"mug_02": ["77"]}, "mug_02 has no frame 77"),
+        ({"mug_00": ["0000"]}, "lists no frame of a capture that can be tested"),
+        ({"mug_09": ["0000"]}, "there is no capture mug_09"),
+    ):
+        (tmp_path / "frames.json").write_text(json.dumps(content))
+        assert message in call(*arguments, "--only-frames", tmp_path / "frames.json", code=1)
+
+
+def test_training_without_some_frames(learned, tmp_path):
+    run, frames = tmp_path / "run", tmp_path / "frames.json"
+    shutil.copytree(learned, run)
+    frames.write_text(json.dumps({"mug_00": ["0003", "0001"], "mug_02": ["0000"]}))
+    fast = [part for change in FAST if change.startswith("train.") for part in ("--set", change)]
+    fast += ["--set", "train.rehearsal=0"]
+    assert "trained in" in call("train", run, "--without", frames, *fast)
+    with safe_open(run / "model.safetensors", "pt") as file:
+        metadata = json.loads(file.metadata()["uop3d"])["metadata"]
+    assert metadata["without"] == {"mug_00": ["0001", "0003"]} and metadata["views"] == 10
+    assert "was there already" in call("train", run, "--without", frames, *fast)
+    assert "trained in" in call("train", run, *fast)
+    for content, message in (
+        ({"mug_00": ["77"]}, "mug_00 has no frame 77"),
+        ({"mug_00": [f"{i:04d}" for i in range(5)]}, "mug_00 has 1 frame(s) left"),
+        ({"mug_02": ["0000"]}, "no frame of the captures that are trained on"),
+    ):
+        frames.write_text(json.dumps(content))
+        assert message in call("train", run, "--without", frames, *fast, code=1)
 
 
 def test_evaluate_refuses_another_run(learned, mugs, tmp_path):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from uop3d_core.types import Alignment, Symmetry
 
 out, err = Console(), Console(stderr=True)
+SHEET_PER_CAPTURE, SHEET_COLUMNS = 8, 8
 PLAIN_FIGURES = 6
 """More columns of figures than this stand closer together."""
 
@@ -113,6 +114,10 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="captures or pairs at once (default: one per core)", show_default=False)
 ]
 Afresh = Annotated[bool, typer.Option("--afresh", help="align all captures again even if only some were added")]
+Without = Annotated[
+    Path | None,
+    typer.Option("--without", metavar="FILE", help="JSON {capture: [frames]} that the training must not see"),
+]
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE", help="labels.json of the category")]
 JsonOut = Annotated[Path, typer.Option("--json", metavar="OUT", help="file to write")]
 
@@ -127,6 +132,7 @@ def learn(
     engine: Engine = "processes",
     workers: Workers = None,
     afresh: Afresh = False,
+    without: Without = None,
     changes: Set = None,
 ) -> None:
     """Learn a category: align its captures, fuse a template, train a model. Run again to go on after a stop."""
@@ -143,6 +149,7 @@ def learn(
             engine=engine,
             workers=workers,
             afresh=afresh,
+            without=without,
             progress=progress,
         )
     _show_alignment(result.aligned.alignment, result.aligned.failed, result.aligned.notes)
@@ -208,13 +215,14 @@ def orient(
 
 
 @app.command()
-def train(run: RunArgument, changes: Set = None) -> None:
+def train(run: RunArgument, without: Without = None, changes: Set = None) -> None:
     """Train a model on the captures that an aligned run accepts: RUN/model.safetensors."""
     from uop3d_core.pipeline.training import train as run_train
 
     _only_stage(changes, "train")
     with _progress() as progress:
-        result = run_train(run, settings=_run_settings(changes) if changes else None, progress=progress)
+        settings = _run_settings(changes) if changes else None
+        result = run_train(run, settings=settings, without=without, progress=progress)
     _show_model(result.run.model, result.reused, result.seconds)
 
 
@@ -320,14 +328,24 @@ def evaluate_pose(
     run: Annotated[Path, typer.Option(metavar="RUN", help="run directory that the model was trained in")],
     json_out: JsonOut,
     only: Only = "",
+    only_frames: Annotated[
+        Path | None, typer.Option("--only-frames", metavar="FILE", help="JSON {capture: [frames]} to test on")
+    ] = None,
     jitter: Annotated[float, typer.Option(min=0, max=0.5, help="move and scale boxes by up to this share")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="seed of the jitter")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.jpg", help="some of the images with the poses drawn in")
+    ] = None,
+    reliability: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="diagrams of what score and covariance are worth")
+    ] = None,
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
     """Errors of poses in single images of captures that were not trained on."""
     from uop3d_core.atomic import write_json
-    from uop3d_core.pipeline.inference import evaluate_model
+    from uop3d_core.pipeline.inference import evaluate_model, evaluation_sheet, reliability_picture
+    from uop3d_core.report.sheets import write_image
 
     with _progress() as progress:
         outcome = evaluate_model(
@@ -336,6 +354,7 @@ def evaluate_pose(
             labels,
             run,
             only=_names(only),
+            only_frames=only_frames,
             jitter=jitter,
             seed=seed,
             backbone=backbone,
@@ -345,6 +364,11 @@ def evaluate_pose(
     write_json(json_out, outcome.report)
     rows = {**outcome.report["captures"], "overall": outcome.report["overall"]}
     out.print(_figures_table(f"pose of unseen {outcome.report['category']}", rows))
+    out.print(_worth_table("what the estimates say of themselves", rows))
+    if picture:
+        write_image(picture, evaluation_sheet(outcome, SHEET_PER_CAPTURE, SHEET_COLUMNS))
+    if reliability:
+        write_image(reliability, reliability_picture(outcome))
 
 
 @app.command()
@@ -629,6 +653,37 @@ def _figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
             continue
         count = row.get("frames", row.get("pairs"))
         table.add_row(escape(name), str(count), *(f"{row[key]:.1f}" for key in columns))
+    return table
+
+
+def _worth_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:
+    """Rows of `evaluation.results.summarise`: score, hypotheses, and true poses inside the 90 % ellipsoids."""
+    from uop3d_core.evaluation.probabilities import PARTS
+
+    table = Table(title=escape(title), title_justify="left", padding=(0, 0))
+    table.add_column(no_wrap=True)
+    for column in (
+        "right %",
+        "ECE",
+        "AUROC",
+        "Brier",
+        "best %",
+        "inside R/t/both",
+        "right R/t/both",
+        "own box R/t/both",
+    ):
+        table.add_column(column, justify="right")
+    for name, row in rows.items():
+        if row is None:
+            table.add_row(escape(name))
+            continue
+        score, worth = row["score"], row["covariance"]
+        spreads = worth["all"], worth["within30"], row["covariance_own_box"]["within30"]
+        ranked = "-" if score["auroc"] is None else f"{score['auroc']:.2f}"
+        inside = ["/".join(f"{part['inside90'][kind]:.0f}" for kind in PARTS) if part else "-" for part in spreads]
+        right = f"{100 * score['right']:.1f}"
+        best = f"{row['hypotheses']['best_acc30']:.1f}"
+        table.add_row(escape(name), right, f"{score['ece']:.3f}", ranked, f"{score['brier']:.3f}", best, *inside)
     return table
 
 

@@ -6,8 +6,10 @@ Detections and estimates share one form, a list with one entry per image::
 
 Estimates add per detection "cam_T_obj" (4x4, translation in object units), and "scale" (metres per object unit),
 "scale_std" (relative to it), "scale_source" and "size_m" (extents along x, y, z of obj in metres), null where unknown;
-their "score" is that of the pose, 0 where none was found ("cam_T_obj" is then the identity).
-A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers.
+their "score" is the probability of the pose, 0 where none was found ("cam_T_obj" is then the identity). "category",
+"other", "covariance" (6x6 or null) and "hypotheses" are those of PoseEstimate.
+A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers, and for a lens with distortion
+"lens" ("brown" or "fisheye") and "distortion" (its coefficients in OpenCV's order).
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def read_camera(path: Path) -> Camera:
         if not isinstance(content[key], int) or isinstance(content[key], bool):
             raise ValueError(f"{path}: {key} must be a whole number of pixels, got {content[key]!r}")
     try:
-        return Camera(content["K"], content["width"], content["height"])
+        lens = str(content.get("lens", "pinhole"))
+        return Camera(content["K"], content["width"], content["height"], lens, content.get("distortion", []))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -104,6 +107,13 @@ def estimate_to_json(estimate: PoseEstimate) -> dict[str, Any]:
         "scale_source": estimate.scale_source or None,
         "size_m": None if np.isnan(estimate.size_m).any() else estimate.size_m.tolist(),
         "score": estimate.score,
+        "category": estimate.category,
+        "other": estimate.other,
+        "covariance": None if estimate.covariance is None else estimate.covariance.tolist(),
+        "hypotheses": [
+            {"cam_T_obj": hypothesis.cam_T_obj.tolist(), "probability": hypothesis.probability}
+            for hypothesis in estimate.hypotheses
+        ],
     }
 
 

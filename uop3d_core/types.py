@@ -389,6 +389,25 @@ class Symmetry:
         object.__setattr__(self, "axis", axis)
         object.__setattr__(self, "fold", int(self.fold))
 
+    def nearest(self, a_R_obj: Array, a_R_target: Array) -> Array:
+        """Rotations (..., 3, 3) of obj, each turned by the symmetry to be as near as it can be to (..., 3, 3) targets.
+
+        With M = target.T @ R, the trace of M S(angle) is a cosine of the angle; the best of `fold` turns is that
+        nearest to its maximum.
+        """
+        if self.fold == 1:
+            return a_R_obj
+        x, y, z = self.axis
+        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        M = np.swapaxes(a_R_target, -1, -2) @ a_R_obj
+        level = np.einsum("i,...ij,j->...", self.axis, M, self.axis)
+        angle = np.arctan2(np.einsum("...ij,ji->...", M, cross), np.trace(M, axis1=-2, axis2=-1) - level)
+        if self.fold > 1:
+            angle = np.round(angle * self.fold / (2 * np.pi)) * 2 * np.pi / self.fold
+        c, s = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None]
+        turned: Array = a_R_obj @ (c * np.eye(3) + s * cross + (1 - c) * np.outer(self.axis, self.axis))
+        return turned
+
     @classmethod
     def none(cls) -> Symmetry:
         """No symmetry."""
@@ -463,7 +482,8 @@ class PoseEstimate:
         category: of the model that made the estimate.
         size: (3,) extents of the category's template along the axes of obj, in object units.
         covariance: (6, 6) of small errors (dt, w) of the pose: the true one is [exp(w) R, t + dt] with the rotation
-            vector w in radians about the axes of cam and dt in object units; None where it was not estimated.
+            vector w in radians about the axes of cam and dt in object units; None where it was not estimated. It
+            counts how the middle and the size of the object's own box differ from the template's.
         hypotheses: distinct poses, most probable first, of which the first is `cam_T_obj`; their probabilities and
             `other` add up to at most one.
         other: probability that the box shows something that is not of this category.

@@ -1,7 +1,8 @@
 """The published pose inference, as a baseline: a grid of views, each compared by rendering, the best one refined.
 
 In: a template mesh (obj frame) with one feature per vertex, and the feature map of one image crop with its intrinsics.
-The translation is given, as published; only the rotation is estimated. Out: cam_R_obj and its score.
+The translation is given, as published; only the rotation is estimated. (Without that help, it is some function of the
+rotation, as from a box.) Out: cam_R_obj and its score.
 Cells of the feature map are its pixels: integer centres, (x, y), `K` in cells. Features have length 1.
 
 L. Sommer, A. Jesslen, E. Ilg, A. Kortylewski, "Unsupervised Learning of Category-Level 3D Pose from Object-Centric
@@ -12,6 +13,7 @@ interpolated instead of the features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,8 @@ from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Mesh
 
 MIN_AREA = 1e-9
+Translation = Array | Callable[[Array], Array]
+"""cam_t_obj (3,) in object units, or what gives it for a rotation cam_R_obj (3, 3)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Comparison:
         cells: (P, 2) x and y of every cell, row by row.
         inside: (P,) bool, False where the crop has no image; only clutter is compared there.
         K: (3, 3) intrinsics in cells.
-        cam_t_obj: (3,) translation.
+        cam_t_obj: translation, given or as a function of the rotation.
     """
 
     caster: RayCaster
@@ -67,21 +71,23 @@ class Comparison:
     cells: Array
     inside: Array
     K: Array
-    cam_t_obj: Array
+    cam_t_obj: Translation
 
     def score(self, cam_R_obj: Tensor) -> Tensor:
         """Mean similarity over all cells, each with the render or with clutter, whichever fits better.
 
-        The gradient is that of the interpolation weights; which face a cell shows counts as constant.
+        The gradient is that of the interpolation weights; which face a cell shows counts as constant, and so does a
+        translation that depends on the rotation.
 
         Args:
             cam_R_obj: (3, 3) float64.
         """
-        mesh = self.caster.mesh
-        hits = self.caster.first_hits_of_pixels(self.K, self.cells, rigid(cam_R_obj.detach().numpy(), self.cam_t_obj))
+        mesh, R = self.caster.mesh, cam_R_obj.detach().numpy()
+        cam_t_obj = self.cam_t_obj(R) if callable(self.cam_t_obj) else self.cam_t_obj
+        hits = self.caster.first_hits_of_pixels(self.K, self.cells, rigid(R, cam_t_obj))
         shown = np.flatnonzero(hits.mask & self.inside)
         corners = torch.from_numpy(mesh.faces[hits.face[shown]])
-        uv = self._project(torch.tensor(mesh.vertices) @ cam_R_obj.T + torch.tensor(self.cam_t_obj))
+        uv = self._project(torch.tensor(mesh.vertices) @ cam_R_obj.T + torch.tensor(cam_t_obj))
         weights = barycentric(torch.from_numpy(self.cells[shown]), uv[corners])
         cell = torch.from_numpy(shown)
         rendered = (weights * self.vertex_similarity[corners, cell[:, None]]).sum(1)
@@ -99,7 +105,7 @@ def estimate_rotation(
     clutter: Tensor,
     features: Tensor,
     K: Array,
-    cam_t_obj: Array,
+    cam_t_obj: Translation,
     settings: RenderCompareSettings | None = None,
     inside: Array | None = None,
 ) -> tuple[Array, float]:
@@ -111,7 +117,7 @@ def estimate_rotation(
         clutter: (D,) or (N, D) unit features of anything else.
         features: (D, h, w) unit features of the image's cells.
         K: (3, 3) intrinsics of the feature map, in cells.
-        cam_t_obj: (3,) true translation, in object units.
+        cam_t_obj: (3,) true translation, in object units; or a function of the rotation.
         settings: the constants; the published ones if None.
         inside: (h, w) bool, False where the crop has no image; None if it has everywhere.
 
@@ -143,7 +149,7 @@ def prepare(
     clutter: Tensor,
     features: Tensor,
     K: Array,
-    cam_t_obj: Array,
+    cam_t_obj: Translation,
     inside: Array | None = None,
 ) -> Comparison:
     """Everything that does not depend on the rotation; arguments as for `estimate_rotation`.
@@ -166,7 +172,7 @@ def prepare(
         cells=np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64),
         inside=np.ones(height * width, dtype=bool) if inside is None else inside.ravel(),
         K=np.asarray(K, dtype=np.float64),
-        cam_t_obj=np.asarray(cam_t_obj, dtype=np.float64),
+        cam_t_obj=cam_t_obj if callable(cam_t_obj) else np.asarray(cam_t_obj, dtype=np.float64),
     )
 
 

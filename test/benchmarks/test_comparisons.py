@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 import alignment
 import numpy as np
@@ -13,10 +14,13 @@ import torch
 from measure import Cost, mean_cost, measured, table
 from twins import gauge, twins
 
-from uop3d_core.config import JointSettings, PairSettings
+from uop3d_core.capture.synthetic import make_mug
+from uop3d_core.config import JointSettings, PairSettings, TrainSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import project
-from uop3d_core.types import Camera, Sim3
+from uop3d_core.evaluation.labels import Labels
+from uop3d_core.evaluation.link import fit_frame_link
+from uop3d_core.geometry import project, rotation_error
+from uop3d_core.types import Alignment, Camera, CaptureAlignment, Sim3
 
 
 def test_measured_sees_time_and_memory() -> None:
@@ -66,16 +70,72 @@ def test_cells_see_what_the_crop_sees() -> None:
 
 def test_methods_are_rated_on_every_view() -> None:
     truth = np.eye(4)
-    views = [pose.View("c", None, None, truth)] * 3  # type: ignore[arg-type]
+    views = [pose.View("c", None, (), truth, np.zeros(3))] * 3  # type: ignore[arg-type]
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
     label_R_obj = quarter
-    results = pose.compare(
-        {"right": lambda view: quarter, "turned": lambda view: np.eye(3), "lost": lambda view: None}, views, label_R_obj
-    )
+    candidates = {
+        "right": lambda view: lambda: quarter,
+        "turned": lambda view: lambda: np.eye(3),
+        "lost": lambda view: lambda: None,
+        pose.BACKBONE: lambda view: lambda: None,
+    }
+    results = pose.compare(candidates, views, label_R_obj)
     assert results["right"]["errors_deg"] == pytest.approx([0, 0, 0], abs=1e-6)
     assert results["turned"]["errors_deg"] == pytest.approx([90, 90, 90])
     assert results["turned"]["up_errors_deg"] == pytest.approx([0, 0, 0], abs=1e-6)
     assert results["lost"]["errors_deg"] == [180, 180, 180]
+    assert results[pose.BACKBONE]["summary"]["over_backbone"] == 1 and "acc30" not in results[pose.BACKBONE]["summary"]
+    assert len(results["right"]["wall_s"]) == 3 and results["right"]["summary"]["over_backbone"] > 0
+
+
+def test_several_objects_are_set_against_as_many_crops() -> None:
+    several = "backbone alone, 8 objects"
+    assert pose.backbone_of("uop3d, 8 objects") == pose.backbone_of(several) == several
+    assert {pose.backbone_of(name) for name in (pose.OURS, pose.PUBLISHED, pose.NEAREST)} == {pose.BACKBONE}
+
+
+def test_a_turned_template_fills_its_box() -> None:
+    """Weak perspective is exact for a small thing far away, wherever it is in the image."""
+    camera = Camera(np.array([[3000.0, 0, 130], [0, 3000, 120], [0, 0, 1]]), 260, 240)
+    vertices = np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3))
+    R = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    R *= np.linalg.det(R)
+    t = np.array([0.5, -0.4, 60.0])
+    pixels = project(camera.K, vertices @ R.T + t)
+    box = np.concatenate([pixels.min(0), pixels.max(0)])
+    crop = Crop.around(camera, box, 128)
+    found = pose.filling_translation(vertices, crop, pose.box_in_crop(crop, box), crop.cam_R_crop.T @ R)
+    np.testing.assert_allclose(crop.cam_R_crop @ found, t, rtol=0.01, atol=0.01)
+
+
+class Blocks:
+    """A backbone whose features are the colours of 8 x 8 pixels."""
+
+    stride, channels, fingerprint, licence = 8, 3, "blocks", ""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(images, 8)
+
+
+def test_the_nearest_view_is_the_one_that_looks_alike() -> None:
+    """Four captured views of a mug; shown again from other boxes, each is found, and its pose is right."""
+    mug = make_mug(5, views=4, pixels=96, name="mug", clutter=False)
+    T = mug.canonical_T_world
+    alignment = Alignment("mug", "mug", {"mug": CaptureAlignment(T, 1.0, True)})
+    model = SimpleNamespace(settings=TrainSettings(cells=12), metadata={"without": {"mug": ["0003"]}})
+    bank = pose.NearestViews.of(model, Blocks(), [mug.capture], alignment)  # type: ignore[arg-type]
+    assert len(bank.descriptors) == 3
+    labels = Labels("mug", {"mug": T})
+    link = fit_frame_link(alignment, labels, ["mug"])
+    boxes = pose.Boxes(2, 0.05)
+    views = list(pose.labelled_views([mug.capture], labels, link, 1, boxes, {"mug": ["0000", "0001", "0002"]}))
+    assert [view.frame.name for view in views] == ["0000", "0001", "0002"]
+    for view in views:
+        assert view.frame.mask_source is None and view.frame.cam_T_world is None
+        np.testing.assert_allclose(view.cam_t_obj, view.cam_T_label[:3, 3], atol=1e-9)
+        assert (view.detections[0].bbox_xyxy != view.detections[1].bbox_xyxy).any()
+        found = bank.rotation(model, Blocks(), view)  # type: ignore[arg-type]
+        assert np.rad2deg(rotation_error(found, view.cam_T_label[:3, :3])) < 5
 
 
 def test_surfaces_survive_the_cache(tmp_path: Path) -> None:

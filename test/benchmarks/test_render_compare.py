@@ -65,6 +65,23 @@ def test_a_rotation_off_the_grid_is_recovered(seed: int) -> None:
     assert rotation_error(start, truth) > rotation_error(R, truth) and start_score < score
 
 
+def test_a_translation_may_depend_on_the_rotation() -> None:
+    rng = np.random.default_rng(0)
+    mesh = template()
+    bank, clutter = random_bank(mesh, rng), F.normalize(torch.from_numpy(rng.standard_normal(DIMENSIONS)), dim=0)
+    truth = look_at(0.4, 0.3, 0.1)
+    features, asked = rendered(mesh, bank, clutter, truth), []
+
+    def translation(R: np.ndarray) -> np.ndarray:
+        asked.append(R)
+        return T_OBJ
+
+    R, score = estimate_rotation(mesh, bank, clutter, features, K, translation)
+    given, given_score = estimate_rotation(mesh, bank, clutter, features, K, T_OBJ)
+    np.testing.assert_array_equal(R, given)
+    assert score == given_score and len(asked) > 144
+
+
 def test_the_gradient_is_that_of_the_score() -> None:
     rng = np.random.default_rng(0)
     mesh = template()

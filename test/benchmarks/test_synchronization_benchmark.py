@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.tables import read_estimates
 from uop3d_core.config import JointSettings
+from uop3d_core.evaluation.probabilities import auroc
 from uop3d_core.geometry import random_rotations
 
 DATA = Path(os.environ.get("UOP3D_DATA", Path(__file__).parents[3] / "shared" / "data")) / "co3d_alignments"
@@ -67,15 +68,6 @@ def test_perfect_estimates_stay_perfect() -> None:
     assert list(benchmark.bootstrap(found, np.random.default_rng(0), 5)[benchmark.OURS].mean(0)) == [100, 100, 100]
 
 
-def test_figures_of_probabilities() -> None:
-    right = np.array([True, True, False, False])
-    assert benchmark.auroc(np.array([0.9, 0.8, 0.2, 0.1]), right) == 1
-    assert benchmark.auroc(np.array([0.9, 0.1, 0.9, 0.1]), right) == 0.5
-    p = np.array([0.55, 0.55, 0.55, 0.55])
-    assert benchmark.calibration_error(p, right) == pytest.approx(0.05)
-    assert benchmark.draw_reliability(benchmark.reliability(p, right)).shape == (520, 520, 3)
-
-
 def test_a_fit_finds_what_separates() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
@@ -85,4 +77,4 @@ def test_a_fit_finds_what_separates() -> None:
     samples = benchmark.Samples(features, right, names, np.ones(400), np.ones(400, dtype=bool))
     weights = benchmark.fit(samples)
     assert weights == pytest.approx([2, 0, -0.5], abs=0.5)
-    assert benchmark.auroc(benchmark.left_out(samples), right) > 0.8
+    assert auroc(benchmark.left_out(samples), right) > 0.8

@@ -8,6 +8,7 @@ import pytest
 from uop3d_core.capture.synthetic import make_mug
 from uop3d_core.evaluation.alignment import evaluate_alignment
 from uop3d_core.evaluation.labels import Labels, read_labels
+from uop3d_core.evaluation.link import fit_frame_link
 from uop3d_core.evaluation.metrics import (
     error_deg,
     mean_rotation,
@@ -18,7 +19,7 @@ from uop3d_core.evaluation.metrics import (
     symmetric_pair_error_deg,
     up_error_deg,
 )
-from uop3d_core.evaluation.pose import evaluate_pose, fit_frame_link, jittered, unseen_captures
+from uop3d_core.evaluation.pose import evaluate_pose, jittered, unseen_captures
 from uop3d_core.geometry import random_rotations, rigid_through_similarity
 from uop3d_core.types import Alignment, CaptureAlignment, PoseEstimate, Sim3, Symmetry
 

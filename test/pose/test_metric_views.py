@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from uop3d_core.geometry import inverse_rigid, random_rotations, rigid, rotation_error
 from uop3d_core.pose.metric import MetricEvidence, measure
-from uop3d_core.pose.multiview import View, fuse_views, nearest_turns
+from uop3d_core.pose.multiview import View, fuse_views
 from uop3d_core.types import Detection, Mesh, PoseEstimate, Symmetry, Template
 
 SCALE = 0.25
@@ -100,7 +100,7 @@ def test_turns_of_a_symmetric_object_do_not_matter(fold: int) -> None:
     turns = Rotation.from_rotvec(angles[:, None] * axis).as_matrix()
     symmetry = Symmetry(axis, fold)
     fused = fuse_views([view(centre, turn) for centre, turn in zip(RING, turns, strict=True)], symmetry)
-    [turned] = nearest_turns(fused.world_T_obj[None, :3, :3], WORLD_T_OBJ[:3, :3], symmetry)
+    turned = symmetry.nearest(fused.world_T_obj[:3, :3], WORLD_T_OBJ[:3, :3])
     assert rotation_error(turned, WORLD_T_OBJ[:3, :3]) < 1e-6
     assert fused.reading.scale == pytest.approx(SCALE) and fused.agrees.all()
 

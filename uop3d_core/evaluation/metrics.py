@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from uop3d_core.geometry import Array, closest_rotation, rotation_angle, rotation_error
+from uop3d_core.geometry import Array, closest_rotation, rotation_error
 from uop3d_core.types import Symmetry
 
 THRESHOLDS_DEG = (30, 15, 10)
@@ -43,21 +42,9 @@ def pair_up_error_deg(obj_R_a: Array, obj_R_b: Array, label_R_a: Array, label_R_
     return float(vector_angle_deg(obj_R_a.T @ obj_R_b @ label_R_b.T @ Z, label_R_a.T @ Z))
 
 
-def nearest_turn(a_R_obj: Array, symmetry: Symmetry) -> Array:
-    """The turn g (3, 3) of the symmetry in obj for which a_R_obj @ g is the smallest rotation."""
-    if symmetry.fold == 0:
-        x, y, z, w = Rotation.from_matrix(a_R_obj).as_quat()
-        twist = 2 * np.arctan2(np.array([x, y, z]) @ symmetry.axis, w)
-        return Rotation.from_rotvec(-twist * symmetry.axis).as_matrix()
-    angles = 2 * np.pi * np.arange(symmetry.fold) / symmetry.fold
-    turns = Rotation.from_rotvec(angles[:, None] * symmetry.axis).as_matrix()
-    return turns[rotation_angle(a_R_obj @ turns).argmin()]
-
-
 def symmetric_error_deg(predicted: Array, true: Array, symmetry: Symmetry) -> float:
     """Angle in degrees between (3, 3) rotations x_R_obj where turns of the symmetry, whose axis is in obj, are free."""
-    apart = true.T @ predicted
-    return float(np.rad2deg(rotation_angle(apart @ nearest_turn(apart, symmetry))))
+    return float(np.rad2deg(rotation_error(true, symmetry.nearest(predicted, true))))
 
 
 def symmetric_pair_error_deg(
@@ -77,7 +64,7 @@ def mean_rotation(rotations: Sequence[Array], symmetry: Symmetry | None = None) 
     if symmetry is not None and symmetry.fold != 1:
         apart = [[symmetric_error_deg(R, other, symmetry) for R in rotations] for other in rotations]
         middle = rotations[int(np.sum(apart, axis=1).argmin())]
-        rotations = [R @ nearest_turn(middle.T @ R, symmetry) for R in rotations]
+        rotations = list(symmetry.nearest(np.stack(rotations), middle))
     return closest_rotation(np.sum(rotations, axis=0))
 
 

@@ -20,9 +20,8 @@ from uop3d_core.correspondence.checkpoint import Model
 from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
-from uop3d_core.evaluation.metrics import nearest_turn
 from uop3d_core.evaluation.pose import jittered
-from uop3d_core.geometry import Array, inverse_rigid, rotation_error
+from uop3d_core.geometry import Array, inverse_rigid, rotation_error, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration, pose_errors
 from uop3d_core.pose.estimator import PoseEstimator
@@ -79,9 +78,8 @@ def calibrate(
             if not shows:
                 others.append(solution)
                 continue
-            truth = inverse_rigid(crop.cam_T_crop) @ view.cam_T_obj
-            turn = nearest_turn(solution.crop_T_obj[0, :3, :3].T @ truth[:3, :3], training.template.symmetry)
-            truth[:3, :3] = truth[:3, :3] @ turn
+            truth = inverse_rigid(crop.cam_T_crop) @ own_frame(view)
+            truth[:3, :3] = training.template.symmetry.nearest(truth[:3, :3], solution.crop_T_obj[0, :3, :3])
             solutions.append(solution)
             errors.append(pose_errors(solution.crop_T_obj[0], truth))
             right.append(np.rad2deg(rotation_error(truth[:3, :3], solution.crop_T_obj[0, :3, :3])) < RIGHT_DEG)
@@ -89,7 +87,20 @@ def calibrate(
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
         return Calibration(), names
-    return fit_calibration(solutions, np.stack(errors), np.array(right), others), names
+    return fit_calibration(solutions, np.stack(errors), np.array(right), others, max(1, len(names))), names
+
+
+def own_frame(view: View) -> Array:
+    """cam_T_own (4, 4): obj moved into the middle of the object's own box, translation in units of that box's diagonal.
+
+    The rotation is that of obj. Nobody knows the box of an object that was never seen; so this is what an estimate is
+    judged by, and what its covariance is about.
+    """
+    mesh = view.shape.mesh
+    own = view.cam_T_obj.copy()
+    middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    own[:3, 3] = transform(view.cam_T_obj, middle) / mesh.diameter
+    return own
 
 
 def held_out(views: Sequence[View]) -> tuple[list[int], list[str]]:

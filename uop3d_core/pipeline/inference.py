@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.frame_lists import check_frames, read_frame_lists
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
 from uop3d_core.config import PoseSettings
 from uop3d_core.evaluation.alignment import evaluate_alignment
 from uop3d_core.evaluation.labels import read_labels
-from uop3d_core.evaluation.pose import FrameResult, evaluate_pose, fit_frame_link, unseen_captures
+from uop3d_core.evaluation.link import fit_frame_link
+from uop3d_core.evaluation.pose import evaluate_pose, unseen_captures
+from uop3d_core.evaluation.probabilities import PARTS
+from uop3d_core.evaluation.results import FrameResult
 from uop3d_core.geometry import Array
 from uop3d_core.images import DEPTH_ENDINGS, mask_box, read_depth, read_rgb
 from uop3d_core.pose.estimator import PoseEstimator
@@ -26,6 +30,7 @@ from uop3d_core.pose.scale import KnownSize, SupportPlane
 from uop3d_core.predictions import read_camera, read_detections
 from uop3d_core.progress import Progress, silent
 from uop3d_core.raycast import RayCaster
+from uop3d_core.report.diagrams import Axes, beside, draw_curves, draw_reliability
 from uop3d_core.report.overlay import Overlay
 from uop3d_core.report.sheets import contact_sheet, write_image
 from uop3d_core.runs import Run
@@ -233,6 +238,7 @@ def evaluate_model(
     run_folder: Path,
     *,
     only: Sequence[str] = (),
+    only_frames: Path | None = None,
     jitter: float = 0.0,
     seed: int = 0,
     backbone: str | None = None,
@@ -247,6 +253,8 @@ def evaluate_model(
         labels_file: for both.
         run_folder: where the model was trained; its alignment links the learned frame to that of the labels.
         only: test captures; empty for all that are labelled and unseen.
+        only_frames: file with the frames to test on, {capture: [frame names]}; captures that are trained on or not
+            tested may stand in it, too.
         jitter: see `evaluate_pose`.
         seed: of the jitter.
         backbone: where its weights lie elsewhere than in training.
@@ -268,12 +276,23 @@ def evaluate_model(
     folders = {path.name: path for path in list_captures(captures_folder)}
     link = fit_frame_link(record.alignment, labels, training, estimator.model.symmetry)
     names = unseen_captures(list(folders), labels, training, only)
+    frames = read_frame_lists(only_frames, folders) if only_frames else None
+    if frames is not None:
+        names = [name for name in names if frames.get(name)]
+        if not names:
+            raise ValueError(f"{only_frames}: lists no frame of a capture that can be tested")
     captures = [read_nerfstudio(folders[name]) for name in names]
+    check_frames(frames or {}, captures)
     report, results = evaluate_pose(
         estimator, captures, labels, link,
-        category=estimator.model.category, jitter=jitter, seed=seed, progress=progress,
+        category=estimator.model.category, jitter=jitter, seed=seed, frames=frames, progress=progress,
     )  # fmt: skip
-    return PoseEvaluation({**report, "trained_on": training}, results, captures, estimator)
+    about = {
+        "trained_on": training,
+        "trained_without": metadata.get("without", {}),
+        "only_frames": None if frames is None else {name: frames[name] for name in names},
+    }
+    return PoseEvaluation({**report, **about}, results, captures, estimator)
 
 
 def evaluation_sheet(evaluation: PoseEvaluation, per_capture: int, columns: int) -> Array:
@@ -287,6 +306,24 @@ def evaluation_sheet(evaluation: PoseEvaluation, per_capture: int, columns: int)
             frame = frames[result.frame]
             pictures.append(painter.draw(frame.image, frame.camera, [result.estimate]))
     return contact_sheet(pictures, columns)
+
+
+def reliability_picture(evaluation: PoseEvaluation) -> Array:
+    """The reliability of the score, and how often ellipsoids of all sizes hold the true poses, as diagrams."""
+    bins = [(entry["score"], entry["right"], entry["images"]) for entry in evaluation.report["reliability"]]
+    titles = {"": "share of true poses inside", "_own_box": "the same, position and unit of the object's own box"}
+    return beside([draw_reliability(bins), *(_coverage_curves(evaluation.report, *item) for item in titles.items())])
+
+
+def _coverage_curves(report: dict[str, Any], truth: str, title: str) -> Array:
+    covered, curves = report[f"coverage{truth}"], {}
+    for which, of in (("all", "all images"), ("within30", "within 30 degrees")):
+        figures = report["overall"][f"covariance{truth}"][which]
+        for part in PARTS if figures else ():
+            what, nees = "both" if part == "all" else part, figures["nees"][part]
+            about = "" if nees is None else f" (NEES {nees:.2f})"
+            curves[f"{what}, {of}{about}"] = covered["levels"], covered[which][part]
+    return draw_curves(curves, Axes("size of the ellipsoid (probability)", "", title=title, diagonal=True))
 
 
 def is_capture(path: Path) -> bool:

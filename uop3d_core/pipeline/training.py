@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version as distribution_version
@@ -18,6 +18,7 @@ from typing import Any
 from uop3d_core.atomic import write_json
 from uop3d_core.backbones import load_backbone
 from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.frame_lists import FrameLists, check_frames, read_frame_lists, without_frames
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
@@ -36,6 +37,7 @@ from uop3d_core.runs import (
     fingerprint,
     read_json_object,
 )
+from uop3d_core.types import Capture
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ def learn(
     engine: str = DEFAULT_ENGINE,
     workers: int | None = None,
     afresh: bool = False,
+    without: Path | None = None,
     progress: Progress = silent,
 ) -> LearnResult:
     """`align`, then `train`; see there."""
@@ -93,20 +96,28 @@ def learn(
         afresh=afresh,
         progress=progress,
     )
-    return LearnResult(aligned, train(run_folder, settings=settings, progress=progress))
+    return LearnResult(aligned, train(run_folder, settings=settings, without=without, progress=progress))
 
 
-def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Progress = silent) -> TrainResult:
+def train(
+    run_folder: Path,
+    *,
+    settings: RunSettings | None = None,
+    without: Path | None = None,
+    progress: Progress = silent,
+) -> TrainResult:
     """Train on the accepted captures of an aligned run; a killed training goes on where it was.
 
     Args:
         run_folder: the run directory.
         settings: of which only "train" counts; by default those of the run.
+        without: file with frames that the training does not get to see, {capture: [frame names]}; captures that are
+            not trained on may stand in it, too. The alignment and the coarse meshes are made of all frames.
         progress: is told "features", "training", "rehearsal" and "calibration".
 
     Raises:
         FileNotFoundError: this is no run, it is not aligned, or its captures are gone.
-        ValueError: something in it is damaged, or no capture is accepted.
+        ValueError: something in it is damaged, no capture is accepted, or `without` does not fit the captures.
         OSError: the backbone cannot be had.
     """
     start, run = time.monotonic(), Run(run_folder)
@@ -122,10 +133,12 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
         names = [name for name, entry in aligned.alignment.captures.items() if entry.accepted]
         folders = {path.name: path for path in list_captures(record.captures_folder, names)}
         captures = {name: read_nerfstudio(folders[name]) for name in names}
+        left_out = _left_out(without, record.captures_folder, captures)
         inputs = fingerprint(
             alignment=aligned.digest,
             captures={name: capture_fingerprint(folders[name]) for name in names},
             backbone=backbone.fingerprint,
+            **({"without": left_out} if left_out else {}),
         )
         mark = fingerprint(stage="model", inputs=inputs, settings=settings.train)
         finished = _finished(run, mark)
@@ -138,9 +151,8 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
             for name, capture in captures.items()
         }
         folder = _working_folder(run, inputs)
-        training = gather(
-            list(captures.values()), meshes, aligned.alignment, template, backbone, settings.train, folder, progress
-        )
+        shown = [without_frames(capture, left_out.get(name, ())) for name, capture in captures.items()]
+        training = gather(shown, meshes, aligned.alignment, template, backbone, settings.train, folder, progress)
         network, provenance = fit(training, settings.train, folder, "training", progress=progress)
         if settings.train.rehearsal > 0:
             calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress)
@@ -148,6 +160,7 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
         metadata = {
             **provenance,
             "captures": names,
+            "without": left_out,
             "alignment": aligned.digest,
             "fingerprint": mark,
             "version": distribution_version("uop3d"),
@@ -159,6 +172,18 @@ def train(run_folder: Path, *, settings: RunSettings | None = None, progress: Pr
         }
         save_model(run.model, Model(record.backbone, template, settings.train, network, metadata))
     return TrainResult(run, tuple(names), metadata, False, round(time.monotonic() - start, 2))
+
+
+def _left_out(file: Path | None, folder: Path, captures: Mapping[str, Capture]) -> FrameLists:
+    """Frames that the training does without, of the captures that it is made of."""
+    if file is None:
+        return {}
+    lists = read_frame_lists(file, [path.name for path in list_captures(folder)])
+    check_frames(lists, captures.values())
+    found = {name: sorted(lists[name]) for name in captures if lists.get(name)}
+    if not found:
+        raise ValueError(f"{file}: no frame of the captures that are trained on ({', '.join(captures)}) is listed")
+    return found
 
 
 def _finished(run: Run, mark: str) -> dict[str, Any] | None:

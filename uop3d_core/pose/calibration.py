@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
+from scipy.special import expit
 from scipy.stats import chi2
 
 from uop3d_core.geometry import Array
@@ -108,7 +109,11 @@ class Calibration:
 
 
 def fit_calibration(
-    solutions: Sequence[Solution], errors: Array, right: Array, others: Sequence[Solution] = ()
+    solutions: Sequence[Solution],
+    errors: Array,
+    right: Array,
+    others: Sequence[Solution] = (),
+    objects: int | None = None,
 ) -> Calibration:
     """Constants from held-out views.
 
@@ -117,6 +122,8 @@ def fit_calibration(
         errors: (N, 6) true (dt, w) of their first poses, in the crop's camera; of symmetric things the smallest.
         right: (N,) bool, whether the rotation is within 30 degrees.
         others: of crops that show something else.
+        objects: how many different things the N views show. A new one is another draw, and few say little about how
+            things differ: the covariance is wider by 1 + 1 / objects, as the variance of a prediction is.
 
     Raises:
         ValueError: there are no views.
@@ -125,18 +132,22 @@ def fit_calibration(
         raise ValueError("no held-out view gave a pose: nothing to calibrate with")
     start = Calibration()
     evidence = np.stack([solution.evidence for solution in solutions])
-    fitted = {"right": tuple(_logistic(evidence, right, np.array(start.right))), "views": len(solutions)}
+    known = np.array(start.known)
     if others:
         everything = np.concatenate([evidence, np.stack([solution.evidence for solution in others])])
-        is_known = np.arange(len(everything)) < len(evidence)
-        fitted["known"] = tuple(_logistic(everything, is_known, np.array(start.known)))
+        known = _logistic(everything, np.arange(len(everything)) < len(evidence), known)
+    chances = _sigmoid(evidence @ known)
+    weights = _logistic(evidence, right, np.array(start.right), chances)
+    fitted: dict[str, Any] = {"right": _plain(weights), "known": _plain(known), "views": len(solutions)}
     near = right & np.isfinite(errors).all(1)
     if near.sum() >= FEWEST:
         names = ("factor", "turn", "sideways", "away")
         first = np.array([getattr(start, name) for name in names])
         chosen = [solution for solution, use in zip(solutions, near, strict=True) if use]
-        fitted |= dict(zip(names, map(float, _spread(chosen, errors[near], first)), strict=True))
-    return Calibration(**fitted)  # type: ignore[arg-type]
+        wider = 1 + 1 / objects if objects else 1.0
+        found = _spread(chosen, errors[near], first) * np.array([wider, *[np.sqrt(wider)] * 3])
+        fitted |= dict(zip(names, map(float, found), strict=True))
+    return Calibration(**fitted)
 
 
 def pose_errors(crop_T_obj: Array, true_T_obj: Array) -> Array:
@@ -170,16 +181,23 @@ def _spread(solutions: Sequence[Solution], errors: Array, start: Array) -> Array
     return best * np.array([wider, *[np.sqrt(wider)] * 3])
 
 
-def _logistic(evidence: Array, truth: Array, start: Array) -> Array:
-    """Regularised logistic regression; weights of evidence that speaks for the truth stay at least 0."""
+def _logistic(evidence: Array, truth: Array, start: Array, chances: Array | float = 1.0) -> Array:
+    """Regularised logistic regression; weights of evidence that speaks for the truth stay at least 0.
+
+    Where the truth needs something else to be given first, `chances` is the probability of that, and multiplies.
+    """
 
     def cost(weights: Array) -> float:
-        z = evidence @ weights
-        return float(np.logaddexp(0, np.where(truth, -z, z)).sum() + 0.5 * PRIOR * ((weights - start) ** 2).sum())
+        p = np.clip(chances * _sigmoid(evidence @ weights), 1e-9, 1 - 1e-9)
+        return -float(np.log(np.where(truth, p, 1 - p)).sum()) + 0.5 * PRIOR * float(((weights - start) ** 2).sum())
 
     bounds = [(0.0, None)] * (len(start) - 1) + [(None, None)]
     found: Array = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
     return found
+
+
+def _plain(weights: Array) -> tuple[float, ...]:
+    return tuple(float(weight) for weight in weights)
 
 
 def _logit(p: float) -> float:
@@ -188,4 +206,4 @@ def _logit(p: float) -> float:
 
 
 def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
+    return np.asarray(expit(x))

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from uop3d_core.config import TrackSettings
-from uop3d_core.geometry import Array, rotation_angle
+from uop3d_core.geometry import Array
 from uop3d_core.types import PoseEstimate, Symmetry
 
 VARIANCES = (1e-8, 1e4)
@@ -85,21 +84,7 @@ def _positive(covariance: Array) -> Array:
 
 
 def nearest_equivalents(cam_T_obj: Array, cam_R_reference: Array, symmetry: Symmetry) -> Array:
-    """Turn (K, 4, 4) poses about the axis of symmetry, each to the equivalent nearest to a rotation (3, 3).
-
-    With fold 0 this takes off the twist about the axis that is left between both (swing-twist decomposition).
-    """
-    if symmetry.fold == 1:
-        return cam_T_obj
-    rest = cam_R_reference.T @ cam_T_obj[:, :3, :3]
-    if symmetry.fold == 0:
-        quat_xyzw = Rotation.from_matrix(rest).as_quat()
-        angles = -2 * np.arctan2(quat_xyzw[:, :3] @ symmetry.axis, quat_xyzw[:, 3])
-        turns = Rotation.from_rotvec(angles[:, None] * symmetry.axis).as_matrix()
-    else:
-        angles = 2 * np.pi * np.arange(symmetry.fold) / symmetry.fold
-        group = Rotation.from_rotvec(angles[:, None] * symmetry.axis).as_matrix()
-        turns = group[rotation_angle(rest[:, None] @ group).argmin(1)]
+    """Turn (K, 4, 4) poses about the axis of symmetry, each to the equivalent nearest to a rotation (3, 3)."""
     result = cam_T_obj.copy()
-    result[:, :3, :3] = cam_T_obj[:, :3, :3] @ turns
+    result[:, :3, :3] = symmetry.nearest(cam_T_obj[:, :3, :3], cam_R_reference)
     return result

@@ -201,10 +201,10 @@ def _rotation(views: Sequence[View], scores: Array, symmetry: Symmetry) -> tuple
     spread = axes @ np.stack([pose_covariance(view.estimate)[3:, 3:] for view in views]) @ np.swapaxes(axes, 1, 2)
     size = np.maximum(np.trace(spread, axis1=1, axis2=2), TINY)
     given = scores / size
-    costs = [given @ np.minimum(rotation_error(R, nearest_turns(each, R, symmetry)), 2 * LARGE_TURN) for R in each]
+    costs = [given @ np.minimum(rotation_error(R, symmetry.nearest(each, R)), 2 * LARGE_TURN) for R in each]
     mean = each[int(np.argmin(costs))]
     for _ in range(ROUNDS):
-        turned = nearest_turns(each, mean, symmetry)
+        turned = symmetry.nearest(each, mean)
         off = rotation_error(mean, turned)
         weights = given / (1 + (off / LARGE_TURN) ** 2)
         mean = closest_rotation(np.einsum("n,nij->ij", weights, turned))
@@ -212,22 +212,3 @@ def _rotation(views: Sequence[View], scores: Array, symmetry: Symmetry) -> tuple
     information = np.einsum("n,nij->ij", share, np.linalg.inv(spread + TINY * np.eye(3)))
     factor = max(1.0, float((share / size * off**2).sum()) / max(1, len(views) - 1))
     return mean, factor * np.linalg.inv(information), off < 2 * LARGE_TURN
-
-
-def nearest_turns(R: Array, target: Array, symmetry: Symmetry) -> Array:
-    """(N, 3, 3) rotations a_R_obj turned about the axis in obj by the turns that bring them nearest to `target`.
-
-    With M = target.T @ R, the trace of M S(angle) is a cosine of the angle; the best of `fold` turns is that nearest
-    to its maximum.
-    """
-    if symmetry.fold == 1:
-        return R
-    a = symmetry.axis
-    cross = np.array([[0, -a[2], a[1]], [a[2], 0, -a[0]], [-a[1], a[0], 0]])
-    M = target.T @ R
-    level = np.einsum("i,nij,j->n", a, M, a)
-    angle = np.arctan2(np.einsum("nij,ji->n", M, cross), np.trace(M, axis1=1, axis2=2) - level)
-    if symmetry.fold > 1:
-        angle = np.round(angle * symmetry.fold / (2 * np.pi)) * 2 * np.pi / symmetry.fold
-    c, s = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    return R @ (c * np.eye(3) + s * cross + (1 - c) * np.outer(a, a))

@@ -1,0 +1,121 @@
+"""Calibration: stated probabilities and ellipsoids come true on evidence that was not fitted to."""
+
+import json
+
+import numpy as np
+import pytest
+from scenes import look_at
+from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
+
+from uop3d_core.geometry import rigid
+from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration, pose_errors
+
+LINEAR = np.diag([1e-6, 1e-6, 4e-5, 2e-5, 3e-5, 1e-5])
+
+
+def solution(agreement: list[float], clarity: float = 0.7, spread: float = 1.0, depth: float = 3.0) -> Solution:
+    poses = [
+        rigid(Rotation.from_euler("z", 50 * k, degrees=True).as_matrix(), np.array([0, 0, depth]))
+        for k in range(len(agreement))
+    ]  # noqa: E501
+    return Solution(np.stack(poses), np.array(agreement), clarity, spread * LINEAR)
+
+
+def world(count: int, seed: int) -> tuple[list[Solution], np.ndarray, np.ndarray, list[Solution]]:
+    """Poses that are right with a probability that rises with agreement, errors as wide as a known covariance."""
+    rng = np.random.default_rng(seed)
+    solutions, errors, right, others = [], [], [], []
+    for _ in range(count):
+        a, c, spread = rng.uniform(0.1, 0.8), rng.uniform(0.3, 0.9), rng.uniform(0.3, 3)
+        solutions.append(solution([a, a * rng.uniform(0.2, 0.9)], c, spread))
+        right.append(rng.random() < 1 / (1 + np.exp(-8 * (a - 0.35))))
+        covariance = 20 * spread * LINEAR + np.diag(np.array([0.03, 0.03, 0.15, 0.05, 0.05, 0.05]) ** 2)
+        errors.append(rng.multivariate_normal(np.zeros(6), covariance))
+        if not right[-1]:
+            errors[-1][3:] = [0, 0, 2.5]
+        others.append(solution([rng.uniform(0.01, 0.3), 0.01], rng.uniform(0.1, 0.5)))
+    return solutions, np.array(errors), np.array(right), others
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Calibration:
+    return fit_calibration(*world(400, 0))
+
+
+def test_probabilities_come_true(fitted: Calibration) -> None:
+    solutions, _, right, _ = world(3000, 1)
+    stated = np.array([fitted.probabilities(s)[0][0] for s in solutions])
+    bins = np.clip((stated * 10).astype(int), 0, 9)
+    error = sum(abs(stated[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins))
+    assert error < 0.05
+    assert stated[right].mean() > stated[~right].mean() + 0.2
+
+
+def test_ellipsoids_hold_nine_in_ten(fitted: Calibration) -> None:
+    solutions, errors, right, _ = world(2000, 2)
+    distances = [
+        e @ np.linalg.solve(fitted.covariance(s), e) for s, e, r in zip(solutions, errors, right, strict=True) if r
+    ]  # noqa: E501
+    assert 0.85 < np.mean(np.array(distances) < chi2.ppf(0.9, 6)) < 0.95
+
+
+def test_something_else_is_told(fitted: Calibration) -> None:
+    solutions, _, _, others = world(500, 3)
+    known, unknown = (np.array([fitted.probabilities(s)[1] for s in some]) for some in (solutions, others))
+    assert (known[:, None] < unknown[None]).mean() > 0.85
+
+
+def test_probabilities_add_up_to_no_more_than_one(fitted: Calibration) -> None:
+    for calibration in (fitted, Calibration()):
+        for agreement in ([0.9], [0.5, 0.49, 0.48, 0.47], [0.02, 0.01], [1.0, 1.0]):
+            each, other = calibration.probabilities(solution(agreement, 0.99))
+            assert (each >= 0).all() and 0 <= other <= 1 and each.sum() + other <= 1 + 1e-9
+            assert (np.diff(each) <= 1e-12).all()
+
+
+def test_more_agreement_never_lowers_the_probability(fitted: Calibration) -> None:
+    stated = [fitted.probabilities(solution([a, 0.05]))[0][0] for a in np.linspace(0.06, 0.99, 30)]
+    assert (np.diff(stated) >= -1e-12).all()
+
+
+def test_covariances_are_positive_and_grow_with_the_distance(fitted: Calibration) -> None:
+    near, far = fitted.covariance(solution([0.5], depth=2)), fitted.covariance(solution([0.5], depth=8))
+    assert np.linalg.eigvalsh(near).min() > 0 and far[2, 2] > near[2, 2]
+    hopeless = Solution(solution([0.5]).crop_T_obj, np.array([0.5]), 0.5, 1e6 * LINEAR)
+    assert np.linalg.eigvalsh(fitted.covariance(hopeless)).max() < 1e6
+
+
+def test_few_objects_widen_the_ellipsoid() -> None:
+    many, two = (fit_calibration(*world(100, 5), objects=n).covariance(solution([0.5])) for n in (1000, 2))
+    np.testing.assert_allclose(two, 1.5 / 1.001 * many, rtol=1e-6)
+
+
+def test_few_views_keep_the_defaults_near() -> None:
+    solutions, errors, right, _ = world(3, 4)
+    found = fit_calibration(solutions, errors, right)
+    assert found.views == 3 and found.factor == Calibration().factor and found.known == Calibration().known
+
+
+def test_no_views_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no held-out view"):
+        fit_calibration([], np.zeros((0, 6)), np.zeros(0, bool))
+
+
+def test_errors_carry_the_pose_into_the_truth() -> None:
+    truth, pose = look_at([1.6, 1.1, 0.9]), look_at([1.5, 1.2, 0.8])
+    error = pose_errors(pose, truth)
+    restored = rigid(Rotation.from_rotvec(error[3:]).as_matrix() @ pose[:3, :3], pose[:3, 3] + error[:3])
+    np.testing.assert_allclose(restored, truth, atol=1e-12)
+
+
+def test_there_and_back_as_json(fitted: Calibration) -> None:
+    assert Calibration.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+
+
+@pytest.mark.parametrize(
+    "content", [{"right": [1.0]}, {"colour": 3}, {"factor": float("nan")}, {"right": "high"}, {"turn": None}]
+)
+def test_broken_constants_are_refused(content: dict) -> None:
+    with pytest.raises(ValueError, match="calibration"):
+        Calibration.from_json(content)
