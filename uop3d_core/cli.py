@@ -623,15 +623,14 @@ def _parity_table(title: str, parity: Parity) -> Table:
 
 def _timing_table(timing: Timing) -> Table:
     """Milliseconds by step."""
-    title = f"{timing.objects} per image, {timing.calls} calls, milliseconds"
-    if timing.ratio is not None:
-        title += f"; all over backbone alone: {timing.ratio:.2f}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=f"ms, {timing.objects} per image, {timing.calls} calls", title_justify="left")
     table.add_column("step")
     for name in next(iter(timing.steps.values())):
         table.add_column(name, justify="right")
     for step, figures in timing.steps.items():
         table.add_row(step, *(f"{value:.1f}" for value in figures.values()))
+    if timing.ratio is not None:
+        table.add_row("all / backbone alone", f"{timing.ratio:.2f}")
     return table
 
 

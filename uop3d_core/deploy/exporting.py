@@ -83,7 +83,10 @@ def export(
         parity = compare(torch_estimator, PoseEstimator.load(drafts[-1]), pictures)
         broken = (INT8 if int8 else FLOAT32).broken(parity)
         if broken:
-            raise ValueError(f"{out} was not written, because the exported model differs too much: {'; '.join(broken)}")
+            hint = "; export without --int8, or give --images with the category's objects" if int8 else ""
+            raise ValueError(
+                f"{out} was not written, because the exported model differs too much: {'; '.join(broken)}{hint}"
+            )
         files = tuple(out.parent / draft.name for draft in drafts)
         for draft, file in zip(drafts, files, strict=True):
             os.replace(draft, file)

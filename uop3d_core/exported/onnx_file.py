@@ -61,10 +61,23 @@ class OnnxNetwork:
         proto = onnx.load(str(self._path))
         if not any(FEATURES in node.output for node in proto.graph.node):
             return None
-        del proto.graph.output[:]
-        proto.graph.output.append(onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, None))
+        _cut(proto, FEATURES)
         session = _session(proto.SerializeToString(), self._device, self._path)
         return lambda images: session.run([FEATURES], {IMAGES: checked(images, self._facts)})
+
+
+def _cut(proto: Any, tensor: str) -> None:
+    """Make a tensor the only output of a ModelProto, and remove what it does not need."""
+    import onnx
+
+    needed, kept = {tensor}, []
+    for node in reversed(proto.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    del proto.graph.node[:], proto.graph.output[:]
+    proto.graph.node.extend(reversed(kept))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
 
 
 def read(path: Path) -> OnnxModel:
