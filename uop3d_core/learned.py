@@ -29,12 +29,22 @@ class CropNetwork(Protocol):
 
     Attributes:
         stride: pixels of a crop per cell of the backbone's grid.
+        shares: networks of which this is equal have equal features of equal crops.
     """
 
     stride: int
+    shares: str
 
     def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
         """Logits (B, G, G, V + 1) and offsets (B, G, G, 3), float32, of crops (B, S, S, 3) uint8."""
+        ...
+
+    def features(self, images: Array, watch: Watch = unwatched) -> Any:
+        """What the network makes of crops before it looks for its category, to be given to `decode`; can be indexed."""
+        ...
+
+    def decode(self, features: Any, watch: Watch = unwatched) -> tuple[Array, Array]:
+        """Logits and offsets from features."""
         ...
 
     def backbone_alone(self) -> Callable[[Array], object] | None:

@@ -39,12 +39,20 @@ class TorchNetwork:
         self._fast = PRECISIONS[precision].get(self._kind)
         self._backbone, self._network, self._device = backbone.to(device), network.to(device), device
         self.stride = backbone.stride
+        self.shares = f"{backbone.fingerprint} {device} {self._fast}"
 
-    @torch.no_grad()
     def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
         """Logits and offsets; laps "backbone" and "head"."""
+        return self.decode(self.features(images, watch), watch)
+
+    def features(self, images: Array, watch: Watch = unwatched) -> Tensor:
+        """(B, C, h, w) of the backbone, on the device; lap "backbone"."""
         with watch("backbone"):
-            features = self._features(images)
+            return self._features(images)
+
+    @torch.no_grad()
+    def decode(self, features: Tensor, watch: Watch = unwatched) -> tuple[Array, Array]:
+        """Logits and offsets; lap "head"."""
         with watch("head"):
             with self._arithmetic():
                 found = self._network(features)

@@ -46,13 +46,21 @@ class OnnxNetwork:
     def __init__(self, session: Any, facts: GraphFacts, path: Path, device: str) -> None:
         """Take a session of an exported file."""
         self._session, self._facts, self._path, self._device = session, facts, path, device
-        self.stride = facts.stride
+        self.stride, self.shares = facts.stride, str(path)
 
     def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
         """Logits and offsets; one lap "network"."""
         with watch("network"):
             logits, offsets = self._session.run([LOGITS, OFFSETS], {IMAGES: checked(images, self._facts)})
         return logits, offsets
+
+    def features(self, images: Array, watch: Watch = unwatched) -> Array:
+        """The crops themselves: the graph does everything at once."""
+        return images
+
+    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
+        """Logits and offsets of the crops."""
+        return self(features, watch)
 
     def backbone_alone(self) -> Callable[[Array], object] | None:
         """The graph as far as the features, where it still has them by name; needs the package onnx."""

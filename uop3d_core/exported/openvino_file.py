@@ -58,7 +58,7 @@ class OpenvinoNetwork:
         self._graph, self._facts, self._path = graph, facts, path
         self._device, self._precision = device, precision
         self._compiled, self._lock = self._compile(graph), Lock()
-        self.stride = facts.stride
+        self.stride, self.shares = facts.stride, str(path)
 
     def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
         """Logits and offsets; one lap "network"."""
@@ -66,6 +66,14 @@ class OpenvinoNetwork:
             with self._lock:  # a compiled model has one place for inputs and outputs
                 found = self._compiled({IMAGES: checked(images, self._facts)})
         return found[LOGITS], found[OFFSETS]
+
+    def features(self, images: Array, watch: Watch = unwatched) -> Array:
+        """The crops themselves: the graph does everything at once."""
+        return images
+
+    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
+        """Logits and offsets of the crops."""
+        return self(features, watch)
 
     def backbone_alone(self) -> Callable[[Array], object] | None:
         """The graph as far as the features, where it still has them by name."""

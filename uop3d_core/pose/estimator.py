@@ -101,13 +101,13 @@ class PoseEstimator:
                 crops = [self.crop(frame.camera, detection.bbox_xyxy) for detection in batch]
                 pixels = [crop.sample(image) for crop in crops]
             found = self.beliefs(pixels, crops)
-            estimates += [
-                self.stated(
-                    detection, beliefs.crop, self.solve(beliefs, box_in_crop(beliefs.crop, detection.bbox_xyxy))
-                )
-                for detection, beliefs in zip(batch, found, strict=True)
-            ]
+            estimates += [self.estimate(detection, beliefs) for detection, beliefs in zip(batch, found, strict=True)]
         return estimates
+
+    def estimate(self, detection: Detection, beliefs: PixelBeliefs) -> PoseEstimate:
+        """The pose of one detection from what the network says of its crop."""
+        solution = self.solve(beliefs, box_in_crop(beliefs.crop, detection.bbox_xyxy))
+        return self.stated(detection, beliefs.crop, solution)
 
     def crop(self, camera: Camera, box: Array) -> Crop:
         """What the network is shown of an xyxy box (4,) in pixels."""
@@ -122,7 +122,11 @@ class PoseEstimator:
 
     def beliefs(self, images: Sequence[Array], crops: Sequence[Crop]) -> list[PixelBeliefs]:
         """What the network says of crops, given with their pixels (S, S, 3) uint8, in one pass."""
-        logits, offsets = self.network(np.stack(images), self._watch)
+        return self.read(self.network.features(np.stack(images), self._watch), crops)
+
+    def read(self, features: Any, crops: Sequence[Crop]) -> list[PixelBeliefs]:
+        """The same, given the network's features of the pixels."""
+        logits, offsets = self.network.decode(features, self._watch)
         with self._watch("beliefs"):
             return [PixelBeliefs.from_network(*parts) for parts in zip(crops, logits, offsets, strict=True)]
 
