@@ -53,7 +53,7 @@ def test_half_precision_is_near_and_asked_for(network: CorrespondenceNet) -> Non
 class Movable:
     """Stands for a backbone or a network on a GPU that need not be there."""
 
-    stride = 8
+    stride, fingerprint = 8, "movable"
 
     def to(self, device: str) -> "Movable":
         self.device = device
