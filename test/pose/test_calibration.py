@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from uop3d_core.geometry import rigid
-from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration, pose_errors
+from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
+from uop3d_core.pose.refine import change_between
 
 LINEAR = np.diag([1e-6, 1e-6, 4e-5, 2e-5, 3e-5, 1e-5])
 
@@ -104,7 +105,7 @@ def test_no_views_is_an_error() -> None:
 
 def test_errors_carry_the_pose_into_the_truth() -> None:
     truth, pose = look_at([1.6, 1.1, 0.9]), look_at([1.5, 1.2, 0.8])
-    error = pose_errors(pose, truth)
+    error = change_between(pose, truth)
     restored = rigid(Rotation.from_rotvec(error[3:]).as_matrix() @ pose[:3, :3], pose[:3, 3] + error[:3])
     np.testing.assert_allclose(restored, truth, atol=1e-12)
 

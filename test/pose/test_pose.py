@@ -14,8 +14,8 @@ from uop3d_core.crops import Crop
 from uop3d_core.geometry import inverse_rigid, project, random_rotations, rotation_angle, rotation_error, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
-from uop3d_core.pose.candidates import StoredViews, box_in_crop, fill_box, pnp, rotation_grid
-from uop3d_core.pose.estimator import PoseEstimator, distinct
+from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, fill_box, pnp, rotation_grid
+from uop3d_core.pose.estimator import DISTINCT, PoseEstimator
 from uop3d_core.pose.refine import moved, normal_equations, refine
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Detection, Frame, Mesh, Template
@@ -187,7 +187,7 @@ def test_views_that_fill_the_box(template: TemplateShape) -> None:
 def test_the_best_stored_view_is_near_the_truth(template: TemplateShape, beliefs: PixelBeliefs) -> None:
     uv = project(CROP.K, transform(TRUTH, template.vertices))
     box = np.concatenate([uv.min(0), uv.max(0)])
-    poses = StoredViews(template, 1000).best(beliefs, template, box, 4, np.deg2rad(30))
+    poses = StoredViews(template, 1000).best(beliefs, box, 4, np.deg2rad(30))
     assert len(poses) == 4 and errors(poses[0])[0] < 25
     apart = [np.rad2deg(rotation_error(poses[i, :3, :3], poses[j, :3, :3])) for i in range(4) for j in range(i)]
     assert min(apart) > 30
@@ -201,8 +201,8 @@ def test_boxes_are_carried_into_the_crop() -> None:
 
 def test_distinct_keeps_the_best_of_each_kind() -> None:
     poses = np.stack([TRUTH, moved(TRUTH[None], np.full((1, 6), 0.05))[0], TRUTH @ np.diag([-1.0, -1, 1, 1])])
-    assert distinct(poses, np.array([0.5, 0.6, 0.1]), 5).tolist() == [1, 2]
-    assert distinct(poses, np.array([0.5, 0.6, 0.1]), 1).tolist() == [1]
+    assert distinct(poses[:, :3, :3], np.array([0.5, 0.6, 0.1]), 5, DISTINCT).tolist() == [1, 2]
+    assert distinct(poses[:, :3, :3], np.array([0.5, 0.6, 0.1]), 1, DISTINCT).tolist() == [1]
 
 
 @pytest.fixture

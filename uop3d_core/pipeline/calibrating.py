@@ -23,8 +23,9 @@ from uop3d_core.crops import Crop
 from uop3d_core.evaluation.pose import jittered
 from uop3d_core.geometry import Array, inverse_rigid, rotation_error, transform
 from uop3d_core.images import mask_box
-from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration, pose_errors
+from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
+from uop3d_core.pose.refine import change_between
 from uop3d_core.progress import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def calibrate(
             truth = inverse_rigid(crop.cam_T_crop) @ own_frame(view)
             truth[:3, :3] = training.template.symmetry.nearest(truth[:3, :3], solution.crop_T_obj[0, :3, :3])
             solutions.append(solution)
-            errors.append(pose_errors(solution.crop_T_obj[0], truth))
+            errors.append(change_between(solution.crop_T_obj[0], truth))
             right.append(np.rad2deg(rotation_error(truth[:3, :3], solution.crop_T_obj[0, :3, :3])) < RIGHT_DEG)
     progress("calibration", len(tried), len(tried))
     if not solutions:

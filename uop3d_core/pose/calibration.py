@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 from scipy.special import expit
 from scipy.stats import chi2
 
@@ -148,12 +147,6 @@ def fit_calibration(
         found = _spread(chosen, errors[near], first) * np.array([wider, *[np.sqrt(wider)] * 3])
         fitted |= dict(zip(names, map(float, found), strict=True))
     return Calibration(**fitted)
-
-
-def pose_errors(crop_T_obj: Array, true_T_obj: Array) -> Array:
-    """(6,) small change (dt, w) that carries a pose (4, 4) into the true one: [exp(w) R, t + dt]."""
-    turn = Rotation.from_matrix(true_T_obj[:3, :3] @ crop_T_obj[:3, :3].T).as_rotvec()
-    return np.concatenate([true_T_obj[:3, 3] - crop_T_obj[:3, 3], turn])
 
 
 def _covariance(solution: Solution, constants: Array) -> Array:

@@ -11,7 +11,7 @@ import poselib
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, pixel_rays, project, rigid, rotation_error, rotation_to, transform
+from uop3d_core.geometry import Array, pixel_rays, rigid, rotation_error, rotation_to, transform
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 
 MIN_CORRESPONDENCES = 6
@@ -74,6 +74,9 @@ class StoredViews:
         """Look at the template from `count` rotations."""
         self.rotations = rotation_grid(count)
         self._vertices = template.vertices
+        V = len(self._vertices)
+        self._guide = np.zeros((V + 1, V + 1), dtype=np.float32)  # as numbers; clutter has no neighbours
+        self._guide[:V, :V] = template.guide
         centre = (np.arange(VIEW_CELLS) + 0.5) / VIEW_CELLS
         ys, xs = np.meshgrid(centre, centre, indexing="ij")
         self._cells = np.stack([xs.ravel(), ys.ravel()], -1)
@@ -86,43 +89,41 @@ class StoredViews:
             shown.append(template.shown(rays, rigid(R, away)[None])[0])
         self.shown = np.stack(shown)
 
-    def best(self, beliefs: PixelBeliefs, template: TemplateShape, box: Array, count: int, distinct: float) -> Array:
+    def best(self, beliefs: PixelBeliefs, box: Array, count: int, apart: float) -> Array:
         """The most agreeing distinct poses (at most count, 4, 4) whose outline fills a box.
 
         Args:
             beliefs: of the crop.
-            template: the category's.
             box: (4,) xyxy in crop pixels.
             count: how many.
-            distinct: in radians, how far apart their rotations are.
+            apart: in radians, how far apart their rotations are.
         """
         pixels = box[:2] + self._cells * (box[2:] - box[:2])
         row = beliefs.row_at(pixels)
         nearest, seen = np.maximum(row, 0), row >= 0
         there = beliefs.take(nearest)
-        V = len(template.vertices)
+        V = len(self._vertices)
         dense = np.zeros((len(pixels), V + 1), dtype=np.float32)
         np.put_along_axis(dense, there.vertices, there.probabilities.astype(np.float32), axis=1)
-        support = dense @ self._widened(template)
+        support = dense @ self._guide
         support[:, V] = 1 - there.foreground
         concerned = ((self.shown < V) | (there.foreground > 0.5)) & seen
         values = support[np.arange(len(pixels)), self.shown]
         scores = (values * concerned).sum(1) / np.maximum(concerned.sum(1), 1)
-        chosen: list[int] = []
-        for index in np.argsort(-scores, kind="stable")[: 20 * count]:
-            if len(chosen) == count:
-                break
-            if not chosen or rotation_error(self.rotations[chosen], self.rotations[index]).min() > distinct:
-                chosen.append(int(index))
+        likely = np.argsort(-scores, kind="stable")[: 20 * count]
+        chosen = likely[distinct(self.rotations[likely], scores[likely], count, apart)]
         return fill_box(self.rotations[chosen], self._vertices, beliefs.crop, box)
 
-    @staticmethod
-    def _widened(template: TemplateShape) -> Array:
-        """(V + 1, V + 1) neighbourhoods as numbers; clutter has none."""
-        V = len(template.vertices)
-        near = np.zeros((V + 1, V + 1), dtype=np.float32)
-        near[:V, :V] = template.guide
-        return near
+
+def distinct(rotations: Array, scores: Array, count: int, apart: float) -> Array:
+    """Indices of the best `count` of (H, 3, 3) rotations that are farther than `apart` radians apart, best first."""
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if len(kept) == count:
+            break
+        if not kept or rotation_error(rotations[kept], rotations[index]).min() > apart:
+            kept.append(int(index))
+    return np.array(kept, dtype=int)
 
 
 def fill_box(rotations: Array, vertices: Array, crop: Crop, box: Array) -> Array:
@@ -152,9 +153,3 @@ def box_in_crop(crop: Crop, box: Array) -> Array:
     """Box (4,) xyxy in crop pixels around what an xyxy box of the image shows."""
     corners = crop.to_crop(box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2))
     return np.concatenate([corners.min(0), corners.max(0)])
-
-
-def outline(template: TemplateShape, crop: Crop, crop_T_obj: Array) -> Array:
-    """Box (4,) xyxy in crop pixels of the posed template."""
-    pixels = project(crop.K, transform(crop_T_obj, template.vertices))
-    return np.concatenate([np.nanmin(pixels, 0), np.nanmax(pixels, 0)])

@@ -14,12 +14,12 @@ import numpy as np
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, rotation_error, transform
+from uop3d_core.geometry import Array, transform
 from uop3d_core.learned import Learned
 from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.calibration import Calibration, Solution
-from uop3d_core.pose.candidates import StoredViews, box_in_crop, pnp
+from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, pnp
 from uop3d_core.pose.refine import normal_equations, refine
 from uop3d_core.raycast import RayCaster
 from uop3d_core.stopwatch import Watch, unwatched
@@ -141,7 +141,7 @@ class PoseEstimator:
         with self._watch("hypotheses"):
             starts = [
                 pnp(objects, template, threshold, settings),
-                self._views.best(beliefs, template, box, settings.refined, DISTINCT),
+                self._views.best(beliefs, box, settings.refined, DISTINCT),
             ]
         scale = threshold / beliefs.crop.focal / 2
         with self._watch("refinement"):
@@ -195,17 +195,7 @@ class PoseEstimator:
             new = judged.agreement(template, better)
             poses = np.concatenate([poses, better])
             scores = np.concatenate([scores, new])
-            keep = distinct(poses, scores, max(settings.refined >> (step + 1), settings.hypotheses))
+            count = max(settings.refined >> (step + 1), settings.hypotheses)
+            keep = distinct(poses[:, :3, :3], scores, count, DISTINCT)
             poses, scores = poses[keep], scores[keep]
         return poses, scores
-
-
-def distinct(poses: Array, scores: Array, count: int) -> Array:
-    """Indices of the best `count` of (H, 4, 4) poses whose rotations are farther apart than DISTINCT, best first."""
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if len(kept) == count:
-            break
-        if not kept or rotation_error(poses[kept, :3, :3], poses[index, :3, :3]).min() > DISTINCT:
-            kept.append(int(index))
-    return np.array(kept, dtype=int)

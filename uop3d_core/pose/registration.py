@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from uop3d_core.geometry import Array, rigid
+from uop3d_core.geometry import Array
 from uop3d_core.pose.depth import (
     MIN_PIXELS,
     MIN_SHARE,
@@ -26,6 +25,7 @@ from uop3d_core.pose.depth import (
     spread_of,
     vote,
 )
+from uop3d_core.pose.refine import change_between, moved
 from uop3d_core.pose.scale import TINY, Reading, pose_covariance
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, PoseEstimate
@@ -104,13 +104,13 @@ def register(
         system = _normal_equations(samples, caster, camera, T, log_scale, gate)
         if system is None:
             return None
-        moved = np.array([log_scale - np.log(voted.scale), *_difference(T, start)])
-        step = -np.linalg.lstsq(system[0] + prior, system[1] + prior @ moved, rcond=None)[0]
+        apart = np.array([log_scale - np.log(voted.scale), *change_between(start, T)])
+        step = -np.linalg.lstsq(system[0] + prior, system[1] + prior @ apart, rcond=None)[0]
         log_scale += step[0]
-        T = rigid(Rotation.from_rotvec(step[4:]).as_matrix() @ T[:3, :3], T[:3, 3] + step[1:4])
+        T = moved(T[None], step[None, 1:])[0]
     system = _normal_equations(samples, caster, camera, T, log_scale, LAST_GATE)
-    moved = np.array([0, *_difference(T, start)])
-    if system is None or moved @ prior @ moved > FARTHEST**2 or abs(log_scale - np.log(voted.scale)) > LARGEST_CHANGE:
+    apart = np.array([0, *change_between(start, T)])
+    if system is None or apart @ prior @ apart > FARTHEST**2 or abs(log_scale - np.log(voted.scale)) > LARGEST_CHANGE:
         return None
     posterior = np.linalg.inv(system[0] + prior)
     if free_scale:
@@ -146,9 +146,3 @@ def _mean_variance(residuals: Array) -> float:
     pixel = max(NOISE_FLOOR**2, spread_of(np.diff(residuals)) ** 2 / 2)
     shape = max(0.0, spread_of(residuals) ** 2 - pixel)
     return pixel / min(len(residuals), INDEPENDENT) + shape / PATCHES
-
-
-def _difference(T: Array, start: Array) -> Array:
-    """(6,) dt, w that lead from one pose to another, as in `PoseEstimate.covariance`."""
-    turn = Rotation.from_matrix(T[:3, :3] @ start[:3, :3].T).as_rotvec()
-    return np.concatenate([T[:3, 3] - start[:3, 3], turn])
