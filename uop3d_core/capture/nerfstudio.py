@@ -29,7 +29,7 @@ from uop3d_core.capture.files import (
     show,
     write_points,
 )
-from uop3d_core.capture.recordings import Recording, Shot, capture_of, check_names, place_image, place_mask
+from uop3d_core.capture.recordings import Recording, Shot, capture_of, check_masks, check_names, place_image, place_mask
 from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.types import Camera, Capture, Frame
 
@@ -45,8 +45,8 @@ FISHEYE = {"OPENCV_FISHEYE": ("k1", "k2", "k3", "k4")}
 LENS_KEYS = {**dict.fromkeys(PINHOLES, BROWN["OPENCV"]), **BROWN, **FISHEYE}
 """Keys of the distortion by camera model, in OpenCV's order; a key that is missing is 0.
 
-A pinhole with coefficients is one with distortion: many writers leave the model at PINHOLE. FULL_OPENCV is COLMAP's name,
-which nerfstudio does not know.
+A pinhole with coefficients is one with distortion: many writers leave the model at PINHOLE. FULL_OPENCV is COLMAP's
+name, which nerfstudio does not know.
 """
 OPENGL_T_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -70,13 +70,13 @@ def read_nerfstudio(folder: Path) -> Capture:
         FileNotFoundError: no transforms.json, or an image, mask or point file that it names is missing.
         ValueError: anything in it is malformed; the message names file, frame, what is wrong and what to do.
     """
-    recording = read_recording(folder)
+    recording, folder = read_recording(folder), Path(folder).resolve()
     for index, shot in enumerate(recording.shots):
         if shot.mask is None:
             raise FileNotFoundError(
-                f'{Path(folder).resolve() / TRANSFORMS}: frame {index} ({shot.image.name}) has no "mask_path" and there '
-                f"is no {_usual_mask(Path(folder).resolve(), shot.image)}: give every frame a mask of the object (white "
-                "on black, same size as the image)"
+                f'{folder / TRANSFORMS}: frame {index} ({shot.image.name}) has no "mask_path" and there is no '
+                f"{_usual_mask(folder, shot.image)}: give every frame a mask of the object (white on black, same size "
+                "as the image)"
             )
     return capture_of(recording)
 
@@ -137,6 +137,8 @@ def write_recording(recording: Recording, folder: Path, link: bool = False) -> N
     """
     check_names([shot.name for shot in recording.shots], recording.name)
     cameras = [_at_world(shot.camera, shot.cam_T_world, shot.name) for shot in recording.shots]
+
+    check_masks(recording)
 
     def write(index: int, draft: Path) -> tuple[Path, Path | None]:
         shot = recording.shots[index]

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from uop3d_core.capture.files import image_size
 from uop3d_core.geometry import Array
 from uop3d_core.images import read_mask, read_rgb
 from uop3d_core.types import Camera, Capture, Frame
@@ -145,6 +146,23 @@ def check_names(names: Sequence[str], capture: str) -> None:
             raise ValueError(f"capture {capture}: frame name {name!r} cannot be a file name; rename the frame")
     if len(set(names)) < len(names):
         raise ValueError(f"capture {capture} has duplicate frame names; rename the frames")
+
+
+def check_masks(recording: Recording) -> None:
+    """Refuse masks that do not have the size of their images.
+
+    Raises:
+        ValueError: one does not, or is not an image.
+    """
+    for shot in recording.shots:
+        if shot.mask is None:
+            continue
+        width, height = image_size(shot.mask, f"frame {shot.name}: the mask")
+        if (width, height) != (shot.camera.width, shot.camera.height):
+            raise ValueError(
+                f"frame {shot.name}: the mask {shot.mask} is {width} x {height} pixels, but its image is "
+                f"{shot.camera.width} x {shot.camera.height}: masks must have the size of their images"
+            )
 
 
 def place_image(shot: Shot, folder: Path, link: bool = False) -> Path:

@@ -18,6 +18,7 @@ from uop3d_core.cli.demonstrating import demo
 from uop3d_core.cli.deploying import bench, compare, export
 from uop3d_core.cli.estimating import estimate
 from uop3d_core.cli.evaluating import evaluate_alignment, evaluate_pose
+from uop3d_core.cli.importing import export_capture, import_captures
 from uop3d_core.cli.learning import align, learn, orient, synchronize, train
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -28,6 +29,11 @@ evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
 evaluate.command("pose")(evaluate_pose)
 app.add_typer(evaluate, name="evaluate")
+
+capture = typer.Typer(no_args_is_help=True, help="Make captures to learn from.")
+capture.command("import")(import_captures)
+capture.command("export")(export_capture)
+app.add_typer(capture, name="capture")
 
 
 def _show_version(wanted: bool) -> None:
