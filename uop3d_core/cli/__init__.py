@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
+from uop3d_core.cli.benchmarking import evaluate_co3d, evaluate_objectnet3d, evaluate_pascal3d
 from uop3d_core.cli.console import FriendlyGroup, err, out
 from uop3d_core.cli.demonstrating import demo
 from uop3d_core.cli.deploying import bench, compare, export
@@ -28,6 +29,9 @@ for command in (learn, align, orient, train, estimate, synchronize, export, comp
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
 evaluate.command("pose")(evaluate_pose)
+evaluate.command("pascal3d")(evaluate_pascal3d)
+evaluate.command("objectnet3d")(evaluate_objectnet3d)
+evaluate.command("co3d")(evaluate_co3d)
 app.add_typer(evaluate, name="evaluate")
 
 capture = typer.Typer(no_args_is_help=True, help="Make captures to learn from.")
