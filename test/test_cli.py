@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from mat_files import annotated, write_objectnet3d, write_pascal3d
+from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner
 
