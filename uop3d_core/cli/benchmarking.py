@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from uop3d_core.cli.console import out, progress_bars
-from uop3d_core.cli.evaluating import figures_table, worth_table
+from uop3d_core.cli.evaluating import figures_table
 from uop3d_core.cli.options import ModelArgument, Only, OtherBackbone, Set, names_in, pose_settings
 
 SHEET, SHEET_COLUMNS = 24, 6
@@ -112,7 +112,6 @@ def evaluate_co3d(
         rows |= {"alignment": report["alignment"]["all"], "of the accepted": report["alignment"]["accepted"]}
     rows |= {"single images": report["pose"]["overall"], f"{views} images": report["several_views"]}
     out.print(figures_table(f"CO3D {category}", rows))
-    out.print(worth_table("what the estimates say of themselves", {"single images": report["pose"]["overall"]}))
 
 
 def _options(labels: Path | None, link: str, boxes: str, jitter: float, seed: int) -> dict[str, Any]:
