@@ -35,14 +35,16 @@ from uop3d_core.types import Camera, Capture, Frame
 
 TRANSFORMS = "transforms.json"
 PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
+DISTORTION = ("k1", "k2", "p1", "p2", "k3")
+"""Keys of a usual lens, in OpenCV's order."""
 BROWN = {
     "SIMPLE_RADIAL": ("k1",),
     "RADIAL": ("k1", "k2"),
-    "OPENCV": ("k1", "k2", "p1", "p2", "k3"),
+    "OPENCV": DISTORTION,
     "FULL_OPENCV": ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
 }
 FISHEYE = {"OPENCV_FISHEYE": ("k1", "k2", "k3", "k4")}
-LENS_KEYS = {**dict.fromkeys(PINHOLES, BROWN["OPENCV"]), **BROWN, **FISHEYE}
+LENS_KEYS = {**dict.fromkeys(PINHOLES, DISTORTION), **BROWN, **FISHEYE}
 """Keys of the distortion by camera model, in OpenCV's order; a key that is missing is 0.
 
 A pinhole with coefficients is one with distortion: many writers leave the model at PINHOLE. FULL_OPENCV is COLMAP's

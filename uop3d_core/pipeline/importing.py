@@ -14,7 +14,10 @@ from uop3d_core.capture.recordings import evenly_chosen, with_masks
 from uop3d_core.progress import Progress, silent
 from uop3d_core.runs import check_capture_name
 
-NO_MASKS = "learning needs a mask of the object in every frame: `uop3d capture` can make them, --masks DIR takes yours"
+NO_MASKS = (
+    "learning needs a mask of the object in every frame: --masks DIR takes yours, and `uop3d capture DIR/images --out "
+    "NEW` makes masks, with cameras of its own"
+)
 
 
 @dataclass(frozen=True)
