@@ -10,6 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from uop3d_core.geometry import Array
+
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
@@ -63,6 +67,11 @@ def _own_folder() -> Path:
 def message_class(name: str) -> Any:
     """Class of a message by its name, as in "geometry_msgs/msg/Pose"."""
     return type_store().types[name]
+
+
+def octets(data: bytes) -> Array:
+    """The value of a field uint8[] of such a class: (N,) uint8."""
+    return np.frombuffer(data, np.uint8)
 
 
 def difference(name: str, definition: str, language: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from uop3d_core.bags.storage import RawMessage, Topic, note
 
+MAGIC = b"\x89MCAP0\r\n"
 LANGUAGES = {"ros2msg": "ros2msg", "ros2idl": "ros2idl", "omgidl": "ros2idl"}
 
 
@@ -28,12 +29,12 @@ class McapFile:
             ImportError: mcap is not installed.
         """
         try:
-            from mcap.reader import MCAP0_MAGIC
+            import mcap.reader  # noqa: F401
         except ImportError as error:
             raise ImportError("reading MCAP files needs mcap: pip install 'uop3d[bags]'") from error
         self.path, self.problems = path, list[str]()
         with path.open("rb") as file:
-            if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
+            if file.read(len(MAGIC)) != MAGIC:
                 raise ValueError(f"{path} does not begin like an MCAP file: it is something else, or broken")
 
     def topics(self) -> list[Topic]:
@@ -69,10 +70,10 @@ class McapFile:
     def _summary(self) -> tuple[dict[int, Any], dict[int, Any], dict[int, int]] | None:
         """Channels, schemas and counts from the end of the file; None where there is no such end."""
         from mcap.exceptions import McapError
-        from mcap.reader import make_reader
+        from mcap.reader import SeekingReader
 
         with suppress(McapError, ValueError, LookupError, ArithmeticError, OSError), self.path.open("rb") as file:
-            summary = make_reader(file, record_size_limit=self.path.stat().st_size).get_summary()
+            summary = SeekingReader(file, record_size_limit=self.path.stat().st_size).get_summary()
             if summary is not None and summary.statistics is not None and summary.channels:
                 return summary.channels, summary.schemas, summary.statistics.channel_message_counts
         return None

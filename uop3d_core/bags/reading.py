@@ -83,6 +83,10 @@ class Bag:
                 continue
             yield Stamped(raw, content)
 
+    def raw_messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """Messages of some topics as they were recorded."""
+        return self._recording.messages(topics)
+
     def _check(self, topics: Collection[str]) -> None:
         for name in topics:
             topic = self.topics[name]
@@ -188,6 +192,8 @@ def _camera_of(bag: Bag, image: str) -> str:
             return beside
     if len(names) == 1:
         return names[0]
-    what = f"several, none of them beside {image}; choose one with --info: {', '.join(names)}" if names else "none"
-    other = "" if names else "; give the camera with --camera FILE (width, height, K)"
-    raise ValueError(f"{bag.path}: the camera of {image} is needed ({INFO}), but there are {what}{other}; {listing(bag.topics)}".replace("there are none", "there is none"))
+    if names:
+        trouble = f"there are several, none of them beside {image}; choose one with --info: {', '.join(names)}"
+    else:
+        trouble = "there is none; give the camera with --camera FILE (width, height, K)"
+    raise ValueError(f"{bag.path}: the camera of {image} is needed ({INFO}), but {trouble}; {listing(bag.topics)}")

@@ -30,7 +30,8 @@ class BagWriter:
 
     def __init__(self, writer: Writer) -> None:
         """Write through an open writer; see `writing`."""
-        self._writer, self._connections = writer, dict[str, Connection]()
+        self._writer = writer
+        self._connections: dict[str, Connection] = {}
         self.counts: Counter[str] = Counter()
 
     def announce(self, topic: str, type_name: str) -> None:
