@@ -75,7 +75,7 @@ def octets(data: bytes) -> Array:
 
 
 def difference(name: str, definition: str, language: str) -> str:
-    """How a recording's definition of a type differs from ours, in a few words; "" where it does not, or says nothing."""
+    """How a recording's definition of a type differs from ours, in a few words; "" where it does not."""
     from rosbags.typesys import TypesysError, get_types_from_idl, get_types_from_msg
 
     if not definition or not language:

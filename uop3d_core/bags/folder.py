@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from uop3d_core.bags.storage import BAG_ENDINGS, RawMessage, Storage, Topic, check_ending, note, open_file
+from uop3d_core.bags.mcap_file import McapFile
+from uop3d_core.bags.sqlite_file import SqliteFile
+from uop3d_core.bags.storage import RawMessage, Storage, Topic, note
 
+BAG_ENDINGS = (".mcap", ".db3")
 METADATA = "metadata.yaml"
 LARGEST_METADATA = 16 << 20
 """Bytes."""
@@ -106,7 +109,9 @@ class Recording:
             except (ValueError, OSError) as error:
                 reasons.append(str(error))
         if not files:
-            raise ValueError("; ".join(reasons) or f"{path} holds no {' or '.join(BAG_ENDINGS)} file: is it a recording?")
+            raise ValueError(
+                "; ".join(reasons) or f"{path} holds no {' or '.join(BAG_ENDINGS)} file: is it a recording?"
+            )
         self._problems += reasons
         return files
 
@@ -120,7 +125,10 @@ class Recording:
     def _read_layout(self, folder: Path) -> Layout:
         path = folder / METADATA
         if not path.is_file():
-            note(self._problems, f"{path} is missing, as after a recording that was killed; all files of the folder are read")
+            note(
+                self._problems,
+                f"{path} is missing, as after a recording that was killed; all files of the folder are read",
+            )
             return Layout()
         try:
             return layout_of(_yaml(path), path)
@@ -198,3 +206,25 @@ def _yaml(path: Path) -> Any:
 def _by_number(name: str) -> list[tuple[int, str]]:
     """Sorts x_2 before x_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def open_file(path: Path) -> Storage:
+    """One storage file.
+
+    Raises:
+        ValueError: it is not such a file.
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: nothing was recorded, or it was not copied")
+    return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path)
+
+
+def check_ending(path: Path) -> None:
+    """Raise ValueError where a file is of no kind that can be read."""
+    if path.suffix == ".bag":
+        raise ValueError(f"{path} is a bag of ROS 1: convert it with rosbags-convert --src {path} --dst {path.stem}")
+    if path.suffix not in BAG_ENDINGS:
+        raise ValueError(f"{path}: a rosbag2 recording is a folder, an .mcap file or a .db3 file")

@@ -47,7 +47,7 @@ class Boxes:
         self._by_index = {i: [_labelled(each, labels) for each in found] for i, found in timed.by_index.items()}
 
     def take(self, stamp: int, index: int) -> list[Detection] | None:
-        """Detections of an image by its time, exact or nearly, or by its place; None where there are none, not even no."""
+        """Detections of an image by its place, or by its time or nearly; None where no detector spoke of it."""
         if index in self._by_index:
             return self._by_index.pop(index)
         if self._stamps is None:

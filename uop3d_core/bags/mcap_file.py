@@ -122,7 +122,7 @@ class McapFile:
 
     def _broken(self, position: int, size: int, error: Exception) -> str:
         if position >= size:
-            return f"{self.path} ends in the middle of a record: the recording or a copy was cut off; what comes before is used"
+            return f"{self.path} ends in the middle of a record: it was cut off; what comes before is used"
         return f"{self.path} is broken near byte {position} of {size}, what comes after is lost ({_said(error)})"
 
 

@@ -134,12 +134,15 @@ def choose_sources(
 
     Args:
         bag: a recording.
-        image, info, detections, depth: names of topics, or None. Depth is used only where it is named.
+        image: name of a topic, or None.
+        info: the same.
+        detections: the same.
+        depth: the same; depth is used only where it is named.
         need_info: False where the camera is known otherwise.
         need_detections: False where the boxes are known otherwise.
 
     Raises:
-        ValueError: a topic does not exist or is of another type, or there is none or no only one; the message lists all.
+        ValueError: a topic does not exist or is of another type, or there is none, or several; the message lists all.
     """
     picture = _named(bag, image, (IMAGE, COMPRESSED)) if image else _only_camera(bag)
     box = None

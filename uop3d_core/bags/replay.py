@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from uop3d_core.bags.losses import Losses
 from uop3d_core.bags.ordering import Picture, in_order
 from uop3d_core.bags.reading import TF, TF_STATIC, Bag, Sources, choose_sources
 from uop3d_core.bags.writing import BagWriter, writing
-from uop3d_core.config import ReplaySettings
+from uop3d_core.config import InferenceSettings, ReplaySettings
 from uop3d_core.geometry import Array
 from uop3d_core.messages.building import Messages
 from uop3d_core.messages.markers import MarkerDrawer
 from uop3d_core.messages.placing import Place, place_tracks
 from uop3d_core.messages.reading import Labels
+from uop3d_core.pose.categories import CategoryEstimator
+from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.pose.metric import MetricEvidence
 from uop3d_core.pose.stream import PoseStream, StreamResult
 from uop3d_core.progress import Progress, silent
@@ -112,6 +114,8 @@ class ReplayReport:
         boxes: detections in them.
         found: how many of these gave a pose.
         metric: how many of these have a scale in metres.
+        placed: images with at least one object in markers and TF.
+        first_ns: stamp of the first image.
         span_s: from the first image to the last.
         objects: by name.
         written: messages by topic of the new recording.
@@ -125,11 +129,22 @@ class ReplayReport:
     boxes: int
     found: int
     metric: int
+    placed: int
+    first_ns: int
     span_s: float
     objects: dict[str, Seen]
     written: dict[str, int]
     seconds: dict[str, float]
     problems: tuple[str, ...]
+
+
+def open_stream(
+    models: Sequence[Path], backbone: str | None, device: str, settings: InferenceSettings | None = None
+) -> PoseStream:
+    """Load models with their backbones; arguments and Raises: `PoseEstimator.load`."""
+    settings, watch = settings or InferenceSettings(), Stopwatch()
+    estimators = [PoseEstimator.load(path, backbone, device, settings.pose, watch) for path in models]
+    return PoseStream(CategoryEstimator(estimators, watch), settings.track, watch=watch)
 
 
 def replay(
@@ -178,7 +193,7 @@ class _Run:
         self._build = Messages(message_class, stream.templates)
         self._markers = MarkerDrawer(self._build, octets)
         self._objects: dict[str, Seen] = {}
-        self._images = self._boxes = self._found = self._metric = self._index = 0
+        self._images = self._boxes = self._found = self._metric = self._placed = self._index = 0
         self._span: tuple[int, int] | None = None
 
     def all_images(self, progress: Progress) -> None:
@@ -275,7 +290,9 @@ class _Run:
             self._losses.add(f"depth images of {self._sources.depth} that cannot be used", str(error))
             return None
         if depth.shape != (frame.camera.height, frame.camera.width):
-            reason = f"{depth.shape[1]} x {depth.shape[0]} pixels, the images {frame.camera.width} x {frame.camera.height}"
+            reason = (
+                f"{depth.shape[1]} x {depth.shape[0]} pixels, the images {frame.camera.width} x {frame.camera.height}"
+            )
             self._losses.add(f"depth images of {self._sources.depth} that are not aligned with the images", reason)
             return None
         return MetricEvidence(depth)
@@ -319,6 +336,7 @@ class _Run:
         write(POSES, log_ns, self._build.poses(place, placed))
         write(MARKERS, log_ns, self._markers.draw(place, placed))
         if placed:
+            self._placed += 1
             write(TF, log_ns, self._build.transforms(place, placed))
 
     def _copy(self) -> None:
@@ -326,7 +344,7 @@ class _Run:
         for raw in self._bag.raw_messages(self._copied()):
             self._writer.write_raw(raw.topic, self._bag.topics[raw.topic].type, raw.log_ns, raw.data)
 
-    def _copied(self) -> Iterable[str]:
+    def _copied(self) -> set[str]:
         wanted = (self._sources.image, self._sources.info, TF, TF_STATIC)
         return {topic for topic in wanted if topic and topic in self._bag.topics}
 
@@ -344,6 +362,8 @@ class _Run:
             self._boxes,
             self._found,
             self._metric,
+            self._placed,
+            span[0],
             (span[1] - span[0]) / 1e9,
             self._objects,
             dict(self._writer.counts),

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from uop3d_core.bags.storage import RawMessage, Topic, note
@@ -54,7 +55,9 @@ class SqliteFile:
         definitions: dict[str, tuple[str, str]] = {}
         try:
             with closing(self._connect()) as database:
-                rows = database.execute("SELECT id, name, type, serialization_format FROM topics ORDER BY id").fetchall()
+                rows = database.execute(
+                    "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
+                ).fetchall()
                 if self._has_definitions:
                     definitions = self._definitions(database)
                 counts = self._counts(database)
@@ -94,7 +97,7 @@ class SqliteFile:
 
     def _rows(
         self, database: sqlite3.Connection, columns: str, numbers: tuple[int, ...] | None
-    ) -> Iterator[tuple[int, int, int, bytes]]:
+    ) -> Iterator[tuple[int, int, int, Any]]:
         """Rows of the messages by id; those on pages that cannot be read are jumped over."""
         among = "" if numbers is None else f" AND topic_id IN ({', '.join('?' * len(numbers))})"
         query = f"SELECT {columns} FROM messages WHERE id >= ?{among} ORDER BY id"

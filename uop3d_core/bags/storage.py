@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
-
-BAG_ENDINGS = (".mcap", ".db3")
 
 
 @dataclass(frozen=True)
@@ -60,31 +57,6 @@ class Storage(Protocol):
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """Messages of some topics in the order in which they were recorded."""
-
-
-def open_file(path: Path) -> Storage:
-    """One storage file.
-
-    Raises:
-        ValueError: it is not such a file.
-        OSError: it cannot be read.
-    """
-    from uop3d_core.bags.mcap_file import McapFile
-    from uop3d_core.bags.sqlite_file import SqliteFile
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: nothing was recorded, or it was not copied")
-    return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path)
-
-
-def check_ending(path: Path) -> None:
-    """Raise ValueError where a file is of no kind that can be read."""
-    if path.suffix == ".bag":
-        raise ValueError(f"{path} is a bag of ROS 1: convert it with rosbags-convert --src {path} --dst {path.stem}")
-    if path.suffix not in BAG_ENDINGS:
-        raise ValueError(f"{path}: a rosbag2 recording is a folder, an .mcap file or a .db3 file")
 
 
 def note(problems: list[str], sentence: str) -> None:

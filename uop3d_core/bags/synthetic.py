@@ -104,9 +104,7 @@ def image_message(build: Messages, place: Place, pixels: Array, encoding: str) -
 
 def camera_info(build: Messages, place: Place, camera: Camera) -> Any:
     """sensor_msgs/CameraInfo of a camera without lens distortion."""
-    region = build.make(
-        "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-    )
+    region = build.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return build.make(
         "sensor_msgs/msg/CameraInfo",
         header=build.header(place),

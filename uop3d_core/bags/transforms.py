@@ -39,7 +39,8 @@ class Transforms:
         """Take in one transform; a frame that gets another parent forgets the first.
 
         Args:
-            parent, child: names of the frames.
+            parent: name of a frame.
+            child: name of the frame in it.
             stamp_ns: when it held; of no account where it is fixed.
             parent_T_child: (4, 4) rigid.
             fixed: whether it holds at all times, as those of /tf_static.

@@ -68,10 +68,7 @@ def writing(path: Path, sqlite: bool = False) -> Iterator[BagWriter]:
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     ending = ".db3" if sqlite else ENDING
-    if path.suffix != ending:
-        raise ValueError(f"{path}: the file to write must end with {ending}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: choose another name")
+    check_target(path, ending)
     path.parent.mkdir(parents=True, exist_ok=True)
     type_store()
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
@@ -85,6 +82,14 @@ def writing(path: Path, sqlite: bool = False) -> Iterator[BagWriter]:
         os.replace(draft / f"{path.stem}{ending}", path)
 
 
+def check_target(path: Path, ending: str = ENDING) -> None:
+    """Raise an error where a recording cannot be written at a path."""
+    if path.suffix != ending:
+        raise ValueError(f"{path}: the recording to write must end with {ending}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: choose another name")
+
+
 def _quality(latched: bool) -> Qos:
     """Quality of service that the topic is offered with when the file is played."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
@@ -92,5 +97,13 @@ def _quality(latched: bool) -> Qos:
     never = QosTime(2147483647, 4294967295)
     durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
     return Qos(
-        QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, durability, never, never, QosLiveliness.AUTOMATIC, never, False
+        QosHistory.KEEP_LAST,
+        10,
+        QosReliability.RELIABLE,
+        durability,
+        never,
+        never,
+        QosLiveliness.AUTOMATIC,
+        never,
+        False,
     )

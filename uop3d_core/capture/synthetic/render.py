@@ -129,7 +129,7 @@ class Renderer:
         down, cover = down[cover > 0], cover[cover > 0]
         places = _on_table(scene, eye, samples[:, down].reshape(-1, 3))
         position = _on_table(scene, eye, rays[down])
-        openness = 1 - sum(0.6 * _contact(mug, local) for mug, _, local in _mugs(scene, position))
+        openness = 1 - 0.6 * np.sum([_contact(mug, local) for mug, _, local in _mugs(scene, position)], axis=0)
         points = Points(
             position=position,
             normal=np.broadcast_to(np.array([0, 0, 1], dtype=np.float32), position.shape),
