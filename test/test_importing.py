@@ -16,6 +16,7 @@ from uop3d_core.capture.colmap import write_colmap
 from uop3d_core.capture.folder import read_captures
 from uop3d_core.capture.formats import detect_format, importer_names, load_exporter, load_importer
 from uop3d_core.capture.nerfstudio import read_nerfstudio, read_recording, write_recording
+from uop3d_core.capture.recordings import ImportOptions
 from uop3d_core.cli import app
 from uop3d_core.pipeline.importing import export_capture, import_captures
 
@@ -84,7 +85,9 @@ def test_masks_from_elsewhere_and_fewer_frames(tmp_path):
     (tmp_path / "masks").mkdir()
     for name in ("f0.png", "f2.jpg.png"):
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(tmp_path / "masks" / name)
-    [done] = import_captures(tmp_path / "colmap", tmp_path / "out", masks=tmp_path / "masks", frames=3)
+    [done] = import_captures(
+        tmp_path / "colmap", tmp_path / "out", masks=tmp_path / "masks", options=ImportOptions(frames=3)
+    )
     assert [shot.name for shot in read_recording(tmp_path / "out").shots] == ["f0", "f2", "f4"]
     assert done.unmasked == 1
     with pytest.raises(FileNotFoundError, match=r"holds no mask of these images; that of .*f0\.jpg is f0\.png"):
@@ -134,7 +137,7 @@ class Toy:
     def recognises(self, source):
         return source.is_file() and source.read_text() == "toy"
 
-    def recordings(self, source, images, only):
+    def recordings(self, source, options):
         yield make_recording(source.parent / "toys", masks=False)
 
 
@@ -149,7 +152,9 @@ def test_third_parties(tmp_path, monkeypatch):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="unknown format to import 'kml'; known are co3d, colmap, nerfstudio, polycam"):
+    with pytest.raises(
+        ValueError, match="unknown format to import 'kml'; known are bag, co3d, colmap, nerfstudio, polycam, record3d"
+    ):
         load_importer("kml")
     with pytest.raises(ValueError, match="unknown format to export 'polycam'"):
         load_exporter("polycam")

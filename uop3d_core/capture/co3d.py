@@ -31,7 +31,7 @@ from uop3d_core.capture.files import (
     show,
     write_points,
 )
-from uop3d_core.capture.recordings import Recording, Shot, check_names, place_image, place_mask
+from uop3d_core.capture.recordings import ImportOptions, Recording, Shot, check_names, place_image, place_mask
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.types import Camera
 
@@ -202,13 +202,13 @@ class Co3dFormat:
         """Whether there are annotations."""
         return bool(find_co3d(source))
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterator[Recording]:
+    def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The sequences of one category."""
         places = find_co3d(source)
         if len(places) > 1:
             names = ", ".join(place.category for place in places)
             raise ValueError(f"{source}: holds several categories: import one of {names}, by its folder")
-        return read_co3d(places[0], only)
+        return read_co3d(places[0], options.only)
 
     def write(self, recording: Recording, folder: Path) -> None:
         """Write it to a new folder."""

@@ -17,7 +17,15 @@ import numpy as np
 from uop3d_core.atomic import replaced_when_complete
 from uop3d_core.capture.colmap_model import Model, ModelCamera, ModelImage, is_model, read_model, write_model
 from uop3d_core.capture.files import check_size, file_inside, frame_names, rotation_of_quaternion
-from uop3d_core.capture.recordings import Recording, Shot, check_names, find_mask, place_image, place_mask
+from uop3d_core.capture.recordings import (
+    ImportOptions,
+    Recording,
+    Shot,
+    check_names,
+    find_mask,
+    place_image,
+    place_mask,
+)
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.types import Camera
 
@@ -155,9 +163,9 @@ class ColmapFormat:
         """Whether there is a model."""
         return _model_folder(source) is not None
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterator[Recording]:
+    def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
-        yield read_colmap(source, images)
+        yield read_colmap(source, options.images)
 
     def write(self, recording: Recording, folder: Path) -> None:
         """Write it to a new folder."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from uop3d_core.capture.recordings import Recording
+from uop3d_core.capture.recordings import ImportOptions, Recording
 from uop3d_core.plugins import known_names, load_factory
 
 IMPORTER_GROUP, EXPORTER_GROUP = "uop3d.importers", "uop3d.exporters"
@@ -19,6 +19,7 @@ IMPORTERS = {
     "record3d": "uop3d_core.capture.record3d:Record3dFormat",
     "polycam": "uop3d_core.capture.polycam:PolycamFormat",
     "colmap": "uop3d_core.capture.colmap:ColmapFormat",
+    "bag": "uop3d_core.bags.importing:BagFormat",
 }
 """In the order in which a folder is tried: what other programs leave inside a folder comes last."""
 EXPORTERS = {
@@ -44,13 +45,8 @@ class Importer(Protocol):
         """Whether a source looks like this format; cheap, and never an error."""
         ...
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterable[Recording]:
-        """The captures in a source.
-
-        Args:
-            source: file or folder.
-            images: folder of the images where they are not in their usual place; formats that need none ignore it.
-            only: names of the captures wanted, where there are many; empty for all.
+    def recordings(self, source: Path, options: ImportOptions) -> Iterable[Recording]:
+        """The captures in a source, one after the other; files unpacked for one may go when the next is asked for.
 
         Raises:
             FileNotFoundError, ValueError: something is missing or malformed.

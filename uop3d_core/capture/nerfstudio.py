@@ -29,7 +29,16 @@ from uop3d_core.capture.files import (
     show,
     write_points,
 )
-from uop3d_core.capture.recordings import Recording, Shot, capture_of, check_masks, check_names, place_image, place_mask
+from uop3d_core.capture.recordings import (
+    ImportOptions,
+    Recording,
+    Shot,
+    capture_of,
+    check_masks,
+    check_names,
+    place_image,
+    place_mask,
+)
 from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.types import Camera, Capture, Frame
 
@@ -160,7 +169,7 @@ class NerfstudioFormat:
         """Whether this is such a folder."""
         return (source / TRANSFORMS).is_file()
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterator[Recording]:
+    def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
         yield read_recording(source)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.capture.files import check_size, file_inside, numbers, read_json_file, rigid_of, show
-from uop3d_core.capture.recordings import Recording, Shot
+from uop3d_core.capture.recordings import ImportOptions, Recording, Shot
 from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.types import Camera
 
@@ -68,7 +68,7 @@ class PolycamFormat:
         """Whether this is such a folder."""
         return _layout(source) is not None
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterator[Recording]:
+    def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
         yield read_polycam(source)
 

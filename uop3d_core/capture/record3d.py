@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.capture.files import image_size, numbers, read_json_file, rotation_of_quaternion, show
-from uop3d_core.capture.recordings import Recording, Shot
+from uop3d_core.capture.recordings import ImportOptions, Recording, Shot
 from uop3d_core.geometry import Array, inverse_rigid, rigid
 from uop3d_core.types import Camera
 
@@ -93,7 +93,7 @@ class Record3dFormat:
         """Whether this is such a folder."""
         return _layout(source) is not None
 
-    def recordings(self, source: Path, images: Path | None, only: tuple[str, ...]) -> Iterator[Recording]:
+    def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
         yield read_record3d(source)
 

@@ -69,6 +69,23 @@ class Recording:
         return sum(shot.mask is None for shot in self.shots)
 
 
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a user asks an importer for; an importer ignores what its format does not have.
+
+    Attributes:
+        images: folder of the images where they are not in their usual place.
+        only: names of the captures wanted, where a source holds many; empty for all.
+        frames: how many frames will be kept, evenly spaced, or None for all; an importer need not read more.
+        topic: of the images, in recordings of robots.
+    """
+
+    images: Path | None = None
+    only: tuple[str, ...] = ()
+    frames: int | None = None
+    topic: str | None = None
+
+
 def capture_of(recording: Recording) -> Capture:
     """The capture that a recording is: pinhole cameras, images and masks undistorted when they are read."""
     frames = [

@@ -25,9 +25,11 @@ def import_captures(
     masks: Annotated[Path | None, typer.Option(metavar="DIR", help="masks: NAME.png for image NAME.jpg")] = None,
     only: Annotated[str, typer.Option(metavar="A,B,...", help="captures, of many")] = "",
     frames: Annotated[int | None, typer.Option(min=2, help="at most so many frames each, evenly spaced")] = None,
+    topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="images of a ROS 2 recording, if several")] = None,
     link: Annotated[bool, typer.Option("--link", help="hard links instead of copies where possible")] = False,
 ) -> None:
     """Make capture folders out of what other programs wrote."""
+    from uop3d_core.capture.recordings import ImportOptions
     from uop3d_core.pipeline.importing import NO_MASKS
     from uop3d_core.pipeline.importing import import_captures as run_import
 
@@ -36,10 +38,8 @@ def import_captures(
             source,
             out_folder,
             format,
-            images=images,
+            options=ImportOptions(images, tuple(names_in(only)), frames, topic),
             masks=masks,
-            only=tuple(names_in(only)),
-            frames=frames,
             link=link,
             progress=progress,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from uop3d_core.capture.formats import detect_format, load_exporter, load_importer
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_recording, write_recording
-from uop3d_core.capture.recordings import evenly_chosen, with_masks
+from uop3d_core.capture.recordings import ImportOptions, evenly_chosen, with_masks
 from uop3d_core.progress import Progress, silent
 from uop3d_core.runs import check_capture_name
 
@@ -46,10 +46,8 @@ def import_captures(
     out: Path,
     format: str = "auto",
     *,
-    images: Path | None = None,
+    options: ImportOptions | None = None,
     masks: Path | None = None,
-    only: tuple[str, ...] = (),
-    frames: int | None = None,
     link: bool = False,
     progress: Progress = silent,
 ) -> list[Imported]:
@@ -61,10 +59,8 @@ def import_captures(
         source: file or folder.
         out: what to make.
         format: name of the format, or "auto" to look which one it is.
-        images: folder of the images where they are not in their usual place.
+        options: which images and captures.
         masks: folder with a mask of every image, NAME.png or FILE.png.
-        only: names of the captures wanted, of many; empty for all.
-        frames: at most so many frames per capture, evenly spaced.
         link: hard links instead of copies where possible.
         progress: is told "import".
 
@@ -76,16 +72,17 @@ def import_captures(
         raise FileNotFoundError(f"{source}: no such file or folder")
     if out.resolve() == source.resolve() or out.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{out}: lies inside of what is imported; choose another folder")
+    options = options or ImportOptions()
     importer = load_importer(detect_format(source) if format == "auto" else format)
     done: list[Imported] = []
-    for recording in importer.recordings(source, images, only):
+    for recording in importer.recordings(source, options):
         progress("import", len(done), len(done) + 1)
         folder = out / check_capture_name(recording.name) if importer.many else out
         reused = importer.many and (folder / TRANSFORMS).is_file()
         if reused:
             recording = read_recording(folder)
         else:
-            recording = evenly_chosen(with_masks(recording, masks) if masks else recording, frames)
+            recording = evenly_chosen(with_masks(recording, masks) if masks else recording, options.frames)
             write_recording(recording, folder, link)
         points = 0 if recording.points is None else len(recording.points)
         done.append(Imported(folder, len(recording.shots), recording.unmasked, points, recording.notes, reused))
