@@ -1,6 +1,8 @@
 """Viewpoints by hand and by the datasets' own projection, annotation files in their real form, protocols, damage."""
 
 import math
+import re
+import struct
 
 import numpy as np
 import pytest
@@ -147,6 +149,29 @@ def test_bad_files(tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"a\.mat"):
             read_record(path)
+
+
+def test_counts_that_do_not_fit(tmp_path):
+    path, plain = tmp_path / "a.mat", struct.pack("<IIii", 5, 8, 1, 1)
+    save_record(path, annotated(), annotated())
+    content = path.read_bytes()
+    places = [match.start() for match in re.finditer(re.escape(plain), content)]
+    assert len(places) > 20
+    for place in places:
+        for count in (2**27, 2**31 - 1, -1):
+            path.write_bytes(content[:place] + struct.pack("<IIii", 5, 8, 1, count) + content[place + 16 :])
+            with pytest.raises(ValueError, match="announces .* elements"):
+                read_record(path)
+
+
+def test_compressed_files(tmp_path):
+    path = tmp_path / "a.mat"
+    savemat(path, {"record": {"objects": {"class": "car", "bbox": [1.0, 2, 3, 4]}}}, do_compression=True)
+    assert read_record(path).objects[0].category == "car"
+    savemat(path, {"record": np.zeros(2**24)}, do_compression=True)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(ValueError, match="unpacks to more than 64 MB"):
+        read_record(path)
 
 
 def test_pascal3d_protocol(tmp_path):

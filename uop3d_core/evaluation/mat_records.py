@@ -8,6 +8,7 @@ Structure: https://cvgl.stanford.edu/projects/pascal3d.html, https://github.com/
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from uop3d_core.evaluation.mat_counts import check_counts
 from uop3d_core.geometry import Array
 
+LEVEL_5 = (b"\x00\x01IM", b"\x01\x00MI")
+"""Version and byte order in the header of files of version 5 to 7."""
 FLAGS = ("occluded", "truncated", "difficult")
 
 
@@ -93,7 +97,10 @@ def read_record(path: Path) -> Record:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
     try:
-        content = loadmat(path, struct_as_record=False, squeeze_me=True, variable_names=["record"])
+        raw = path.read_bytes()
+        if raw[124:128] in LEVEL_5:
+            check_counts(raw)
+        content = loadmat(io.BytesIO(raw), struct_as_record=False, squeeze_me=True, variable_names=["record"])
     except NotImplementedError as error:  # version 7.3 is another format
         raise UnreadableRecord(f"{path}: is a MATLAB 7.3 file; save it again with save(..., '-v7')") from error
     except Exception as error:  # the reader raises whatever a broken file leads to
