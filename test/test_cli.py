@@ -9,7 +9,10 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from uop3d_core.capture.synthetic import write_category
-from uop3d_core.cli import _figures_table, _show_symmetry, app, out
+from uop3d_core.cli import app
+from uop3d_core.cli.console import out
+from uop3d_core.cli.evaluating import figures_table
+from uop3d_core.cli.learning import show_symmetry
 from uop3d_core.evaluation.metrics import summary
 from uop3d_core.types import Symmetry
 
@@ -296,11 +299,11 @@ def test_orient(learned, mugs, tmp_path):
 
 
 def test_what_is_said_of_a_symmetry(capsys):
-    _show_symmetry(Symmetry.none())
+    show_symmetry(Symmetry.none())
     assert capsys.readouterr().out == ""
-    _show_symmetry(Symmetry([0, 0, 1], 4))
+    show_symmetry(Symmetry([0, 0, 1], 4))
     assert "turns by 90° about (0.00, 0.00, 1.00)" in capsys.readouterr().out
-    _show_symmetry(Symmetry([0, 0, 1], 0))
+    show_symmetry(Symmetry([0, 0, 1], 0))
     assert "turns by any angle" in capsys.readouterr().out
 
 
@@ -310,7 +313,7 @@ def test_figures_modulo_a_symmetry_are_shown_where_there_are_any(capsys):
         ({"all": {"pairs": 2, **plain}}, False),
         ({"all": {"pairs": 2, **summary([1], [1], sym=[1])}}, True),
     ):
-        out.print(_figures_table("figures", {**rows, "accepted": None}))
+        out.print(figures_table("figures", {**rows, "accepted": None}))
         assert ("sym" in capsys.readouterr().out) == expected
 
 

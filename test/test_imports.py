@@ -13,7 +13,7 @@ CORE = Path(__file__).resolve().parent.parent / "uop3d_core"
 
 # Parts are the modules and packages directly under uop3d_core; "" is uop3d_core/__init__.py.
 ALONE = {"types", "geometry", "config"}
-LEAVES = ALONE | {"images", "raycast", "volume"}
+LEAVES = ALONE | {"cameras", "images", "raycast", "volume"}
 STAGES = {"capture", "backbones", "surface", "alignment", "correspondence", "pose", "evaluation", "report"}
 TOP = {"pipeline", "deploy", "demo", "cli"}  # all other parts, such as runs, serve the stages
 STAGE_EXCEPTIONS = {  # importing stage: what of other stages it may import

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from uop3d_core.cli import _counts
+from uop3d_core.cli.deploying import counts_in
 from uop3d_core.deploy.bench import limited
 
 
@@ -24,8 +24,8 @@ def test_threads_are_limited_inside_only(monkeypatch):
 @pytest.mark.parametrize("text", ["", "0", "1,x", "-1"])
 def test_objects_that_are_no_counts(text):
     with pytest.raises(ValueError, match="write numbers with commas"):
-        _counts(text)
+        counts_in(text)
 
 
 def test_objects():
-    assert _counts("1, 8") == [1, 8]
+    assert counts_in("1, 8") == [1, 8]

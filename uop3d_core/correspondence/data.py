@@ -18,7 +18,7 @@ from uop3d_core.correspondence.model import UPSAMPLING
 from uop3d_core.correspondence.synthesis import moved, outline, synthesise
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, inverse_rigid
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
 from uop3d_core.images import mask_box
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Template
@@ -133,8 +133,9 @@ class SampleMaker:
         covered, object_here = hidden[row, column], inside[row, column]
         crop_A_obj = inverse_rigid(crop.cam_T_crop) @ cam_A_obj
         labels, points = np.full(G * G, V, dtype=np.int16), np.full((G * G, 3), np.nan, dtype=np.float16)
-        own = view.shape.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
-        template = self.template.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
+        rays = pixel_rays(crop.K, crop_xy)
+        own = view.shape.first_hits_of_rays(rays, crop_A_obj)
+        template = self.template.first_hits_of_rays(rays, crop_A_obj)
         labels[object_here != own.mask] = IGNORE
         labels[object_here & unknown[row, column]] = IGNORE
         direct = object_here & own.mask & ~unknown[row, column]
