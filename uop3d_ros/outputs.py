@@ -44,7 +44,7 @@ class Outputs:
     def send(self, name: str, make: Callable[[], Any]) -> None:
         """Publish a message if somebody listens."""
         publisher = self._publishers[name]
-        if publisher.is_activated and publisher.get_subscription_count() > 0:
+        if publisher.is_activated and self._node.context.ok() and publisher.get_subscription_count() > 0:
             publisher.publish(make())
 
     def close(self) -> None:

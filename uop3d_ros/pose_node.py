@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The lifecycle node that turns images and detections into object poses; it does no mathematics itself.
 
 In: topics image, camera_info, detections, depth or points. Out: ~/objects, ~/detections, ~/poses, ~/estimates,
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +20,6 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import ClockChange, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -40,6 +37,7 @@ from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings, describe, fields, fixed_changes, settings_of
 from uop3d_ros.pixels import Pixels
 from uop3d_ros.processing import Job, Processor
+from uop3d_ros.spinning import spin
 from uop3d_ros.srv import EstimatePoses
 from uop3d_ros.worker import Worker
 
@@ -426,29 +424,7 @@ def main(args: list[str] | None = None) -> int:
     handler = _RosLog(node)
     logging.getLogger("uop3d_core").addHandler(handler)
     logging.getLogger("uop3d_ros").addHandler(handler)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        _spin(executor, node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # launch sends it twice: to the group, then to the process
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _spin(executor: SingleThreadedExecutor, node: PoseNode) -> None:
-    """Spin; a transition that the state does not allow is no reason to die."""
-    while rclpy.ok():
-        try:
-            executor.spin()
-        except rclpy._rclpy_pybind11.RCLError as error:
-            if not rclpy.ok():
-                return
-            node.get_logger().error(f"refused: {error}")
+    return spin(node, node.close)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
@@ -26,8 +27,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
+from uop3d_core.messages.building import Messages
 from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.types import Camera, Detection
+from uop3d_ros.convert import message_class
 from uop3d_ros.msg import ObjectPoseArray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,14 +85,15 @@ class NodeProcess:
 class Robot:
     """Publishes what a camera and a detector publish, and collects what comes back."""
 
-    def __init__(self, node_name: str = "pose_node") -> None:
+    def __init__(self, node_name: str = "pose_node", topics: dict[str, str] | None = None) -> None:
+        names = {"image": "image", "camera_info": "camera_info", "detections": "detections", **(topics or {})}
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node(f"robot_{os.getpid()}_{time.monotonic_ns()}", context=self.context)
         self.target = node_name
-        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
-        self.infos = self.node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
-        self.boxes = self.node.create_publisher(Detection2DArray, "detections", 10)
+        self.images = self.node.create_publisher(Image, names["image"], qos_profile_sensor_data)
+        self.infos = self.node.create_publisher(CameraInfo, names["camera_info"], qos_profile_sensor_data)
+        self.boxes = self.node.create_publisher(Detection2DArray, names["detections"], 10)
         self.transforms: list[tuple[float, Any]] = []
         self.objects: list[Any] = []
         self.diagnostics: dict[str, Any] = {}
@@ -193,10 +197,10 @@ class Robot:
     def summary(self) -> dict[str, str]:
         return {name: status.message for name, status in self.diagnostics.items()}
 
-    def wait_for_node(self) -> None:
+    def wait_for_node(self, timeout_s: float = PATIENCE_S) -> None:
         """Until the node hears the camera and is heard."""
         heard = self.node.count_subscribers
-        self.wait(lambda: heard("camera_info") and (heard("image") or heard("image/compressed")))
+        self.wait(lambda: heard("camera_info") and (heard("image") or heard("image/compressed")), timeout_s)
         self.wait(lambda: self.node.count_publishers(f"{self.target}/objects"))
         time.sleep(0.2)
 
@@ -235,3 +239,12 @@ def _stamp(header: Any, at_ns: int) -> None:
 
 def stamps(messages: Sequence[Any]) -> list[int]:
     return [stamp_ns(message.header.stamp) for message in messages]
+
+
+def static_transform(parent: str, child: str, parent_T_child: np.ndarray) -> TransformStamped:
+    messages = Messages(message_class, {})
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id = parent
+    message.transform.translation = messages.vector(parent_T_child[:3, 3])
+    message.transform.rotation = messages.quaternion(parent_T_child[:3, :3])
+    return message

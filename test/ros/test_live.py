@@ -12,7 +12,7 @@ import pytest
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseArray
 from rclpy.qos import qos_profile_sensor_data
-from ros.robot import OPTICAL, NodeProcess, Robot, detection_message, image_message, stamps
+from ros.robot import OPTICAL, NodeProcess, Robot, detection_message, image_message, stamps, static_transform
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
@@ -22,11 +22,9 @@ from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
 from uop3d_core.geometry import rigid, rotation_error
-from uop3d_core.messages.building import Messages
 from uop3d_core.messages.reading import pose_transform_of, stamp_ns, transform_of
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.types import Detection
-from uop3d_ros.convert import message_class
 from uop3d_ros.msg import ObjectPose
 from uop3d_ros.srv import EstimatePoses
 
@@ -437,12 +435,3 @@ def test_incompatible_quality_of_service(robot: Robot, tmp_path: Path, model: Pa
         assert "RELIABILITY" in node.output
     finally:
         assert node.end() == 0, node.output
-
-
-def static_transform(parent: str, child: str, parent_T_child: np.ndarray) -> Any:
-    messages = Messages(message_class, {})
-    transform = message_class("geometry_msgs/msg/TransformStamped")()
-    transform.header.frame_id, transform.child_frame_id = parent, child
-    transform.transform.translation = messages.vector(parent_T_child[:3, 3])
-    transform.transform.rotation = messages.quaternion(parent_T_child[:3, :3])
-    return transform
