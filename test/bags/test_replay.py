@@ -11,7 +11,17 @@ from films import CAMERA, CATEGORY, STEP_NS, UNIT_M, painted_film, truthful_stre
 
 from uop3d_core.bags.definitions import message_class, octets
 from uop3d_core.bags.reading import Bag
-from uop3d_core.bags.replay import DETECTIONS, MARKERS, OBJECTS, OUTPUTS, POSES, ReplayOptions, ReplayReport, replay
+from uop3d_core.bags.replay import (
+    DETECTIONS,
+    ESTIMATES,
+    MARKERS,
+    OBJECTS,
+    OUTPUTS,
+    POSES,
+    ReplayOptions,
+    ReplayReport,
+    replay,
+)
 from uop3d_core.bags.synthetic import DEPTH, FIXED, IMAGE, INFO, OPTICAL, Sent, messages_of, write_film
 from uop3d_core.bags.synthetic import DETECTIONS as BOXES
 from uop3d_core.bags.writing import writing
@@ -75,7 +85,7 @@ def test_what_is_written_is_what_the_stream_says(tmp_path: Path, ending: str):
     assert (seen.images, seen.boxes, seen.confirmed) == (5, 5, 3) and seen.scale == pytest.approx(UNIT_M)
     assert {"decoding", "tracking", "writing", "metric"} <= report.seconds.keys()
     assert {topic: len(messages) for topic, messages in written.items()} == {
-        OBJECTS: 5, DETECTIONS: 5, POSES: 5, MARKERS: 5, "/tf": 3,
+        OBJECTS: 5, ESTIMATES: 5, DETECTIONS: 5, POSES: 5, MARKERS: 5, "/tf": 3,
     }  # fmt: skip
     for shot, message, result in zip(shots, written[OBJECTS], results, strict=True):
         content, [track] = message.content, result.tracks
@@ -89,6 +99,10 @@ def test_what_is_written_is_what_the_stream_says(tmp_path: Path, ending: str):
         assert np.rad2deg(rotation_error(expected[:3, :3], shot.cam_T_obj[0, :3, :3])) < 3
         assert found.score == track.estimate.score
         np.testing.assert_array_equal(found.box, mask_box(shot.masks[0]))
+    for message, result in zip(written[ESTIMATES], results, strict=True):
+        [alone], [estimate] = message.content.objects, result.estimates
+        assert (alone.id, alone.track_id, alone.state) == ("", 0, 0) and alone.score == estimate.score
+        np.testing.assert_array_equal(pose_transform_of(alone.pose.pose)[:3, 3], estimate.position_m)
     for shot, message in zip(shots[2:], written["/tf"], strict=True):
         [transform] = message.content.transforms
         assert stamp_ns(transform.header.stamp) == shot.stamp_ns
@@ -153,7 +167,7 @@ def test_images_are_copied_where_they_are_wanted(tmp_path: Path):
     bag = record(tmp_path / "film.mcap")
     _, written = run(tmp_path, bag, images=True)
     assert {topic: len(messages) for topic, messages in written.items()} == {
-        OBJECTS: 5, DETECTIONS: 5, POSES: 5, MARKERS: 5, "/tf": 8, "/tf_static": 1, IMAGE: 5, INFO: 5,
+        OBJECTS: 5, ESTIMATES: 5, DETECTIONS: 5, POSES: 5, MARKERS: 5, "/tf": 8, "/tf_static": 1, IMAGE: 5, INFO: 5,
     }  # fmt: skip
     shot, message = painted_film().shots[2], written[IMAGE][2]
     assert bytes(message.content.data) == shot.image.tobytes() and message.raw.log_ns == shot.stamp_ns + 5_000_000

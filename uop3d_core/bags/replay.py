@@ -34,16 +34,18 @@ from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Stopwatch
 from uop3d_core.types import Camera, Detection, Frame, TrackState
 
-NODE = "/uop3d"
-OBJECTS, DETECTIONS, POSES, MARKERS = (f"{NODE}/{name}" for name in ("objects", "detections", "poses", "markers"))
+NODE = "/pose_node"
+OBJECTS, ESTIMATES = f"{NODE}/objects", f"{NODE}/estimates"
+DETECTIONS, POSES, MARKERS = f"{NODE}/detections", f"{NODE}/poses", f"{NODE}/markers"
 OUTPUTS = {
     OBJECTS: "uop3d_ros/msg/ObjectPoseArray",
+    ESTIMATES: "uop3d_ros/msg/ObjectPoseArray",
     DETECTIONS: "vision_msgs/msg/Detection3DArray",
     POSES: "geometry_msgs/msg/PoseArray",
     MARKERS: "visualization_msgs/msg/MarkerArray",
     TF: "tf2_msgs/msg/TFMessage",
 }
-"""Types by topic."""
+"""Types by topic; the names are those of the node."""
 NO_FRAME = "camera_optical_frame"
 """Frame of images that name none."""
 
@@ -139,7 +141,10 @@ class ReplayReport:
 
 
 def open_stream(
-    models: Sequence[Path], backbone: str | None, device: str, settings: InferenceSettings | None = None
+    models: Sequence[Path],
+    backbone: str | None = None,
+    device: str = "cpu",
+    settings: InferenceSettings | None = None,
 ) -> PoseStream:
     """Load models with their backbones; arguments and Raises: `PoseEstimator.load`."""
     settings, watch = settings or InferenceSettings(), Stopwatch()
@@ -332,6 +337,7 @@ class _Run:
         placed = place_tracks(place, result.tracks, self._options.unit_m)
         write = self._writer.write
         write(OBJECTS, log_ns, self._build.objects(place, result.tracks))
+        write(ESTIMATES, log_ns, self._build.estimates(place, result.estimates))
         write(DETECTIONS, log_ns, self._build.detections(place, placed))
         write(POSES, log_ns, self._build.poses(place, placed))
         write(MARKERS, log_ns, self._markers.draw(place, placed))

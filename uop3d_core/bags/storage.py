@@ -18,7 +18,7 @@ class Topic:
     Attributes:
         name: as in "/camera/image_raw".
         type: name of its messages, as in "sensor_msgs/msg/Image".
-        count: messages that can be read.
+        count: messages, as far as that can be told without reading them.
         definition: text that defines the type, or "".
         language: of the definition: "ros2msg", "ros2idl", or "" where there is none.
         encoding: of the messages; "cdr" is the only one that is known.

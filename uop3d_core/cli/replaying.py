@@ -104,7 +104,7 @@ def replay(
     stream.sizes = _sizes(size or [], size_std, list(stream.templates))
     with progress_bars() as progress:
         report = run_replay(stream, bag, out_file, options, progress)
-    _show(report)
+    show_replay(report)
     out.print(f"recording: {out_file}", soft_wrap=True, highlight=False)
     if picture is not None:
         write_image(picture, filmstrip(out_file, bag, report.sources, options.camera, rectified))
@@ -130,7 +130,8 @@ def _sizes(texts: Sequence[str], std: float | None, categories: Sequence[str]) -
     return sizes
 
 
-def _show(report: ReplayReport) -> None:
+def show_replay(report: ReplayReport) -> None:
+    """Objects, rates, times and topics of a replay, and what was left out."""
     out.print(_objects_table(report))
     took = sum(report.seconds.values())
     rates = f"recorded at {(report.images - 1) / report.span_s:.1f} Hz, " if report.span_s else ""
@@ -154,7 +155,7 @@ def _show(report: ReplayReport) -> None:
 
 
 def _objects_table(report: ReplayReport) -> Table:
-    table = Table(title="objects", title_justify="left")
+    table = Table(title="objects of the recording", title_justify="left")
     for column in ("object", "from s", "to s", "images", "boxes", "confirmed", "score", "m per unit"):
         table.add_column(column, justify="left" if column == "object" else "right")
     for name, seen in report.objects.items():
@@ -176,7 +177,7 @@ def _steps_table(report: ReplayReport) -> Table:
 
 
 def _topics_table(report: ReplayReport) -> Table:
-    table = Table("topic", title="recorded", title_justify="left")
+    table = Table("topic", title="new recording", title_justify="left")
     table.add_column("messages", justify="right")
     for topic, count in report.written.items():
         table.add_row(escape(topic), str(count))
