@@ -69,6 +69,11 @@ class Health:
         self.stages_ms: dict[str, float] = {}
         self._latest: dict[str, tuple[float, str]] = {}
         self._logged: dict[str, float] = {}
+        self._since = self._clock()
+
+    def silent(self, name: str, seconds: float) -> bool:
+        """Whether nothing came on an input for so long, although there was so much time."""
+        return min(self.rates[name].age_s, self._clock() - self._since) > seconds
 
     def problem(self, kind: str, text: str) -> None:
         """Note a problem, and log it unless one of its kind was logged a moment ago."""

@@ -317,7 +317,7 @@ class PoseNode(LifecycleNode):
     def _watch(self) -> None:
         """Say what is missing: silence has many causes, and all look alike."""
         for name in self.inputs:
-            if self.health.rates[name].age_s > WATCH_S:
+            if self.health.silent(name, WATCH_S):
                 self.health.problem(f"silence on {name}", self.silence(name))
         counts = self.matcher.counts if self.matcher else None
         if counts and counts.unmatched and not counts.matched:
