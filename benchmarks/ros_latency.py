@@ -3,9 +3,11 @@
     python benchmarks/ros_latency.py runs/demo/run/model.safetensors --soak 900 --json latency.json
 
 In: a model of the demo's mugs; needs a sourced ROS 2 with uop3d_ros built. Out: figures, also as JSON. The image is a
-rendered mug in a picture of each size, with its box. Alone: `PoseStream.process` in this process. Node: pose_node in a
-process of its own; image, camera_info and box are published together and TF is waited for. The two take turns, so they
-share whatever else the machine does. The soak sends 30 images a second for some time and looks at memory and threads.
+rendered mug in a picture of each size, with its box. Alone: `PoseStream.process`, in a process of its own. Node:
+pose_node in another one; image, camera_info and box are published together, and TF is waited for. The two take turns,
+so they share whatever else the machine does. "Around": what of the node's latency its own estimation did not take, of the
+same images, which other work on the machine disturbs less. The soak sends 30 images a second for some time and looks
+at memory and threads.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import array
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -40,12 +43,14 @@ from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.pose.scale import KnownSize
 from uop3d_core.pose.stream import PoseStream
 from uop3d_core.types import Camera, Detection, Frame
+from uop3d_ros.health import SMOOTHING
 
 PATIENCE_S = 60.0
 WARM_UP = 5
 SOAK_HZ = 30.0
 SAMPLE_S = 5.0
 DIAMETER_M = 0.12
+SETTINGS = TrackSettings(confirm_hits=1)
 
 
 def query(width: int, height: int, seed: int = 2) -> tuple[Frame, Detection]:
@@ -59,6 +64,37 @@ def query(width: int, height: int, seed: int = 2) -> tuple[Frame, Detection]:
     K[:2, 2] += x, y
     box = mask_box(frame.mask) + np.array([x, y, x, y])
     return Frame("mug", Camera(K, width, height), picture), Detection(box, "mug")
+
+
+class Alone:
+    """The stream in a process that sleeps until it is asked, as the node's does."""
+
+    def __init__(self, model: Path, sizes: Sequence[tuple[int, int]]) -> None:
+        """Start it; it is ready when `seconds` returns."""
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_answer, args=(model, list(sizes), other), daemon=True)
+        self._process.start()
+
+    def seconds(self, size: tuple[int, int]) -> float:
+        """What one image takes."""
+        self._pipe.send(size)
+        return float(self._pipe.recv())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.join()
+
+
+def _answer(model: Path, sizes: Sequence[tuple[int, int]], pipe: Any) -> None:
+    stream = PoseStream.load([model], track=SETTINGS, sizes={"mug": KnownSize(diameter=DIAMETER_M)})
+    queries = {size: query(*size) for size in sizes}
+    while True:
+        frame, detection = queries[pipe.recv()]
+        start = time.perf_counter()
+        stream.process(time.time_ns(), frame, [detection])
+        pipe.send(time.perf_counter() - start)
 
 
 class Camera2Tf:
@@ -75,13 +111,21 @@ class Camera2Tf:
         self.values: dict[str, str] = {}
         self.node.create_subscription(TFMessage, "/tf", self._tf, 100)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
-        executor = SingleThreadedExecutor()
-        executor.add_node(self.node)
-        threading.Thread(target=self._spin, args=(executor,), daemon=True).start()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
 
-    def _spin(self, executor: SingleThreadedExecutor) -> None:
+    def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            executor.spin()
+            self._executor.spin()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
 
     def _tf(self, message: TFMessage) -> None:
         now = time.time()
@@ -128,6 +172,17 @@ class Camera2Tf:
             return float("nan")
         return self.arrivals[at] - at / 1e9
 
+    def around_ms(self, latencies_ms: Sequence[float]) -> dict[str, float]:
+        """What the latencies of the last images have besides the estimation, smoothed as the node smooths its times."""
+        time.sleep(1.5)  # diagnostics come once a second
+        smooth = latencies_ms[0]
+        for latency in latencies_ms[1:]:
+            smooth += SMOOTHING * (latency - smooth)
+        stages = {k.removesuffix(" (ms)"): float(v) for k, v in self.values.items() if k.endswith(" (ms)")}
+        node = {name: stages[name] for name in ("queue", "decoding", "transforms", "publishing")}
+        estimation = sum(v for name, v in stages.items() if name not in {*node, "total", "detections' lag"})
+        return {"all": smooth - estimation, **node}
+
     def _until(self, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not what():
@@ -136,14 +191,11 @@ class Camera2Tf:
             time.sleep(0.001)
 
 
-def in_turns(stream: PoseStream, robot: Camera2Tf, size: tuple[int, int], images: int) -> dict[str, Any]:
+def in_turns(stream: Alone, robot: Camera2Tf, size: tuple[int, int], images: int) -> dict[str, Any]:
     """Latencies of the stream alone and of the node, image by image in turns."""
-    frame, detection = query(*size)
-    publish, alone, node = robot.prepare(frame, detection), [], []
+    publish, alone, node = robot.prepare(*query(*size)), [], []
     for index in range(images + WARM_UP):
-        start = time.perf_counter()
-        stream.process(time.time_ns(), frame, [detection])
-        took = time.perf_counter() - start
+        took = stream.seconds(size)
         latency = robot.latency_s(publish)
         if index >= WARM_UP:
             alone.append(1000 * took)
@@ -155,7 +207,7 @@ def in_turns(stream: PoseStream, robot: Camera2Tf, size: tuple[int, int], images
     }
     overhead = {name: figures["node_ms"][name] - figures["alone_ms"][name] for name in quantiles}
     about = {"size": f"{size[0]}x{size[1]}", "images": images, "without_tf": int(np.isnan(node).sum())}
-    return {**about, **figures, "overhead_ms": overhead}
+    return {**about, **figures, "overhead_ms": overhead, "around_ms": robot.around_ms(node)}
 
 
 def soak(robot: Camera2Tf, process: psutil.Process, size: tuple[int, int], seconds: float) -> dict[str, Any]:
@@ -193,21 +245,20 @@ def _size(text: str) -> tuple[int, int]:
 def measure(model: Path, sizes: Sequence[tuple[int, int]], images: int, seconds: float) -> dict[str, Any]:
     """Everything, with a node that is started for it."""
     lists = [f"models:=['{model.absolute()}']", f"sizes:=['mug={DIAMETER_M}']"]
-    parameters = [*lists, "autostart:=true", "track.confirm_hits:=1", "track.min_score:=0.001"]
+    parameters = [*lists, "autostart:=true", "track.confirm_hits:=1"]
     words = [word for parameter in parameters for word in ("-p", parameter)]
     node = subprocess.Popen([sys.executable, "-m", "uop3d_ros.pose_node", "--ros-args", *words])
+    stream, robot = Alone(model, sizes), Camera2Tf()
     try:
-        settings = TrackSettings(confirm_hits=1, min_score=0.001)
-        stream = PoseStream.load([model], track=settings, sizes={"mug": KnownSize(diameter=DIAMETER_M)})
-        robot = Camera2Tf()
         robot.wait_for_node()
         turns = [in_turns(stream, robot, size, images) for size in sizes]
+        stream.close()
         soaked = soak(robot, psutil.Process(node.pid), sizes[0], seconds) if seconds else None
         return {"latency": turns, "soak": soaked}
     finally:
         node.terminate()
         node.wait(30)
-        rclpy.try_shutdown()
+        robot.close()
 
 
 def main() -> None:

@@ -22,11 +22,14 @@ class Rate:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing yet."""
         self._clock = clock
-        self._times: deque[float] = deque(maxlen=10_000)
+        self._times: deque[float] = deque()
 
     def tick(self) -> None:
         """Something came."""
-        self._times.append(self._clock())
+        now = self._clock()
+        self._times.append(now)
+        while self._times[0] < now - WINDOW_S:
+            self._times.popleft()
 
     @property
     def hz(self) -> float:
