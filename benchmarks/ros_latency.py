@@ -5,9 +5,9 @@
 In: a model of the demo's mugs; needs a sourced ROS 2 with uop3d_ros built. Out: figures, also as JSON. The image is a
 rendered mug in a picture of each size, with its box. Alone: `PoseStream.process`, in a process of its own. Node:
 pose_node in another one; image, camera_info and box are published together, and TF is waited for. The two take turns,
-so they share whatever else the machine does. "Around": what of the node's latency its own estimation did not take, of the
-same images, which other work on the machine disturbs less. The soak sends 30 images a second for some time and looks
-at memory and threads.
+so they share whatever else the machine does. "Around": what of the node's latency its own estimation did not take, of
+the same images, which other work on the machine disturbs less. The soak sends 30 images a second for some time and
+looks at memory and threads.
 """
 
 from __future__ import annotations
