@@ -57,6 +57,18 @@ class Transforms:
         """Names of all frames."""
         return sorted({*self._edges, *(edge.parent for edge in self._edges.values())})
 
+    def has_parent(self, frame: str) -> bool:
+        """Whether a frame hangs on another one."""
+        return frame in self._edges
+
+    def root_of(self, frame: str) -> str:
+        """The frame that a frame hangs on in the end; itself where it hangs on none."""
+        for _ in range(LONGEST_CHAIN):
+            if frame not in self._edges:
+                break
+            frame = self._edges[frame].parent
+        return frame
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> Array | None:
         """target_T_source (4, 4) at a time; None where the frames are not connected or the time is not covered."""
         up, down = self._to_root(source, stamp_ns), self._to_root(target, stamp_ns)
