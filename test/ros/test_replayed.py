@@ -1,7 +1,6 @@
 """What `uop3d replay` wrote without ROS, read with ROS: the messages, and the tree of frames; needs a sourced ROS 2."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np

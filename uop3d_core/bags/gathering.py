@@ -21,6 +21,7 @@ from uop3d_core.bags.transforms import Transforms
 from uop3d_core.geometry import Array
 from uop3d_core.messages.reading import Labels, camera_of, detections_of, stamp_ns, transform_of
 from uop3d_core.predictions import read_timed_detections
+from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera, Detection
 
 
@@ -101,6 +102,7 @@ def gather(
     rectified: bool = False,
     camera: Camera | None = None,
     with_transforms: bool = False,
+    progress: Progress = silent,
 ) -> Gathered:
     """Read everything but images.
 
@@ -113,6 +115,7 @@ def gather(
         rectified: whether the images are rectified.
         camera: of all images, instead of what the recording says.
         with_transforms: read TF, too.
+        progress: told of messages.
 
     Raises:
         ValueError: the recording has no usable camera, or no TF though it is needed.
@@ -124,8 +127,10 @@ def gather(
             raise ValueError(f"{bag.path} has no {TF}, so it does not tell how the camera moved in a fixed frame")
         topics |= moving
     boxes, transforms, cameras = Boxes(slop_ns), Transforms(), list[tuple[int, Camera]]()
-    before = None
-    for message in bag.messages(topics):
+    before, total = None, sum(bag.topics[topic].count for topic in topics)
+    progress("boxes", 0, total)
+    for done, message in enumerate(bag.messages(topics), 1):
+        progress("boxes", done, max(done, total))
         topic, content = message.raw.topic, message.content
         if topic == sources.info:
             key = _calibration(content)
@@ -142,7 +147,8 @@ def gather(
     if camera is not None:
         cameras = [(0, camera)]
     if not cameras:
-        raise ValueError(f"{bag.path}: no message of {sources.info} tells a camera: {'; '.join(losses.sentences)}")
+        reasons = "; ".join([*losses.sentences, *bag.problems]) or "there is none"
+        raise ValueError(f"{bag.path}: no message of {sources.info} tells a camera: {reasons}")
     return Gathered(Cameras(cameras), boxes, transforms)
 
 
