@@ -51,12 +51,20 @@ class Boxes:
         """Detections of an image by its place, or by its time or nearly; None where no detector spoke of it."""
         if index in self._by_index:
             return self._by_index.pop(index)
-        if self._stamps is None:
-            self._stamps = sorted(self._by_stamp)
-        near = nearest(self._stamps, stamp, self._slop_ns)
+        near = nearest(self._sorted(), stamp, self._slop_ns)
         if near is None or not self._by_stamp[near]:
             return None
         return self._by_stamp[near].popleft()
+
+    def away_s(self, stamp: int) -> float | None:
+        """How far in time the nearest detections of any image are; None where there are none at all."""
+        near = nearest(self._sorted(), stamp, None)
+        return None if near is None else abs(near - stamp) / 1e9
+
+    def _sorted(self) -> list[int]:
+        if self._stamps is None:
+            self._stamps = sorted(self._by_stamp)
+        return self._stamps
 
     @property
     def left(self) -> int:
@@ -128,9 +136,9 @@ def gather(
         topics |= moving
     boxes, transforms, cameras = Boxes(slop_ns), Transforms(), list[tuple[int, Camera]]()
     before, total = None, sum(bag.topics[topic].count for topic in topics)
-    progress("boxes", 0, total)
+    progress("first look", 0, total)
     for done, message in enumerate(bag.messages(topics), 1):
-        progress("boxes", done, max(done, total))
+        progress("first look", done, max(done, total))
         topic, content = message.raw.topic, message.content
         if topic == sources.info:
             key = _calibration(content)

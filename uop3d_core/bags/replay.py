@@ -252,7 +252,13 @@ class _Run:
             self._markers.forget()
         detections = gathered.boxes.take(picture.stamp_ns, self._index)
         if detections is None:
-            self._losses.add("images for which no detector spoke; they were left out")
+            away_s = gathered.boxes.away_s(picture.stamp_ns)
+            reason = (
+                ""
+                if away_s is None
+                else f"the nearest boxes are {away_s:.3f} s away (--set replay.slop_s=... allows more)"
+            )
+            self._losses.add("images for which no detector spoke were left out", reason)
             return
         message, raw = picture.message.content, picture.message.raw
         try:
