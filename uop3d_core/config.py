@@ -206,6 +206,15 @@ class TrackSettings(Settings):
     scale_change: float = Field(0.01, ge=0, le=1, description="relative change of the scale in a second")
 
 
+class ReplaySettings(Settings):
+    """Messages of a recording that belong together."""
+
+    slop_s: float = Field(0.01, ge=0, le=10, description="boxes belong to the image that is this near in time")
+    depth_slop_s: float = Field(0.02, ge=0, le=10, description="so does depth")
+    window: int = Field(16, ge=1, le=1000, description="images that are held back to bring them into order")
+    jump_s: float = Field(0.5, gt=0, le=86_400, description="stamps that go back so far mean that time began anew")
+
+
 class RunSettings(Settings):
     """Settings of all stages that lead to a model."""
 
@@ -223,6 +232,7 @@ class InferenceSettings(Settings):
 
     pose: PoseSettings = PoseSettings()
     track: TrackSettings = TrackSettings()
+    replay: ReplaySettings = ReplaySettings()
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

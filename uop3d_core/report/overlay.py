@@ -93,8 +93,12 @@ def draw_axes(canvas: Array, camera: Camera, cam_T_obj: Array, line: float) -> A
     return canvas
 
 
-def draw_arrow(canvas: Array, start: Array, tip: Array, colour: tuple[int, ...], line: float) -> None:
-    """Draw an arrow of `line` pixels' width, in place."""
+def draw_arrow(
+    canvas: Array, start: Array, tip: Array, colour: tuple[int, ...], line: float, border: float = 0.0
+) -> None:
+    """Draw an arrow of `line` pixels' width in place, with a dark border around it where one is wanted."""
+    if border:
+        _arrow(canvas, start, tip, DARK, line + 2 * border, line)
     _arrow(canvas, start, tip, colour, line, line)
 
 
