@@ -63,6 +63,7 @@ def learned(mugs, tmp_path_factory):
         "align",
         "orient",
         "train",
+        "report",
         "estimate",
         "synchronize",
         "evaluate alignment",
@@ -93,6 +94,16 @@ def test_learn_makes_what_the_contract_says(learned):
 
 def test_train_again_finds_the_model(learned):
     assert "was there already" in call("train", learned)
+
+
+def test_report(learned, tmp_path):
+    output = call("report", learned, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "report.html (0." in output
+    for words in ("2 of 2", "scores are calibrated", "epochs, last loss", "mug_01"):
+        assert words in page
+    assert "outdated" not in page
+    assert "is not a run" in call("report", tmp_path, code=1)
 
 
 def test_estimate_capture(learned, mugs, tmp_path):

@@ -24,7 +24,9 @@ COMMANDS = [
     line.split("#")[0]
     for file in (ROOT / "README.md", DOCS / "cli.md")
     for line in file.read_text().splitlines()
-    if re.match(r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay) ", line)
+    if re.match(
+        r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report) ", line
+    )
 ]
 
 

@@ -10,7 +10,7 @@ In / out: arrays, dataclasses of `types`, JSON. Layout of a run::
     alignment.json, template.ply        captures to obj; the shape in obj
     5_training/                         working folder of the training
     model.safetensors                   the result
-    pictures/                           for the eye
+    pictures/, report.html              for the eye
 
 Every artefact carries a fingerprint of the settings and inputs it was made from. One whose fingerprint differs from the
 one asked for is made again, and so is one that is damaged. Anything may be deleted, but what was made from it is still
@@ -96,14 +96,17 @@ class Codec(Generic[T]):
     decode: Callable[[dict[str, Array], dict[str, Any]], T]
 
 
-def load(path: Path, mark: str, codec: Codec[T]) -> T | None:
-    """Read an artefact; None where there is none with fingerprint `mark`, or it is damaged (which is logged)."""
+def load(path: Path, mark: str | None, codec: Codec[T]) -> T | None:
+    """Read an artefact; None where there is none with fingerprint `mark`, or it is damaged (which is logged).
+
+    With None for the mark it is read whatever it was made from.
+    """
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("fingerprint") != mark:
+            if mark is not None and header.get("fingerprint") != mark:
                 return None
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return codec.decode(arrays, json.loads(header["content"]))
@@ -237,6 +240,7 @@ class Run:
         self.training = self.folder / "5_training"
         self.model = self.folder / "model.safetensors"
         self.pictures = self.folder / "pictures"
+        self.report = self.folder / "report.html"
 
     def mesh(self, capture: str) -> Path:
         """Where the coarse mesh of a capture is kept."""

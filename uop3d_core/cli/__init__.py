@@ -22,9 +22,10 @@ from uop3d_core.cli.evaluating import evaluate_alignment, evaluate_pose
 from uop3d_core.cli.importing import export_capture, import_captures
 from uop3d_core.cli.learning import align, learn, orient, synchronize, train
 from uop3d_core.cli.replaying import replay
+from uop3d_core.cli.reporting import report
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (learn, align, orient, train, estimate, replay, synchronize, export, compare, bench, demo):
+for command in (learn, align, orient, train, report, estimate, replay, synchronize, export, compare, bench, demo):
     app.command()(command)
 
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")

@@ -1,0 +1,178 @@
+"""Runs to reports: what is shown of a finished, an unfinished and a damaged run."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from uop3d_core.capture.synthetic import write_category
+from uop3d_core.config import RunSettings, parse_settings
+from uop3d_core.pipeline.aligning import align
+from uop3d_core.pipeline.reporting import MAX_SHOWN, _shown, gather, losses, pair_turn, read_figures, write_report
+from uop3d_core.runs import Run
+from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
+
+SETTINGS = {
+    "surface": {"vertices": 120, "resolution": 40, "cells": 12, "components": 24},
+    "pair": {"hypotheses": 100, "candidates": 4, "iterations": 3, "modes": 2, "field_resolution": 20},
+    "template": {"vertices": 100, "resolution": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def mugs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captures") / "mug"
+    write_category(folder, 3, seed=4, views=6, pixels=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def aligned(mugs, tmp_path_factory):
+    """An aligned run; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("runs") / "mug"
+    align(mugs, folder, backbone="hog", category="<i>mug</i>", settings=parse_settings(RunSettings, SETTINGS, "test"),
+          engine="serial")  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def run(aligned, tmp_path):
+    shutil.copytree(aligned, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def figures(**changes):
+    frames = [{"found": True, "error_deg": 4.0}, {"found": False, "error_deg": None}]
+    overall = {"frames": 2, "not_found": 1, "acc30": 50.0, "acc15": 50.0, "acc10": 50.0, "median_deg": 92.0}
+    bins = [{"score": 0.2, "right": 0.0, "images": 1}, {"score": 0.9, "right": 1.0, "images": 1}]
+    return {"overall": overall, "captures": {"<u>m": overall}, "frames": frames, "reliability": bins, **changes}
+
+
+def test_an_aligned_run_that_is_not_trained(run, tmp_path):
+    before = sorted(path.name for path in run.folder.rglob("*"))
+    page = write_report(run.folder, tmp_path / "report.html").read_text()
+    assert sorted(path.name for path in run.folder.rglob("*")) == before
+    for words in ("mug_00", "mug_01", "mug_02", "none yet", "Nothing was trained yet", "hog", "6 frames"):
+        assert words in page
+    assert "&lt;i&gt;mug" in page and "<i>mug" not in page
+    assert page.count("data:image/jpeg") == 3 and page.count("data:image/png") == 2
+    assert str(run.folder) not in page
+
+
+def test_everything_that_a_run_holds_is_gathered(run):
+    content = gather(run)
+    assert set(content.meshes) == set(content.sheets) == {"mug_00", "mug_01", "mug_02"}
+    assert len(content.pairs) == 3 and not content.notes
+    assert all(sheet.picture.shape == (112, 672, 3) and sheet.frames == 6 for sheet in content.sheets.values())
+    assert all(0 <= turn.nearest_deg <= turn.best_deg <= 180 for turn in content.pairs.values())
+    assert all(np.abs(mesh.vertices).max() < 1.5 for mesh in content.meshes.values())
+
+
+def test_the_report_stands_in_the_run_by_default(run):
+    assert write_report(run.folder) == run.folder / "report.html"
+    with run.locked():
+        pass
+    run.record_path.unlink()
+    with run.locked():  # still taken for a run that lost its record
+        pass
+
+
+def test_what_is_gone_is_told(run, mugs, tmp_path):
+    run.mesh("mug_01").write_bytes(b"rubbish")
+    shutil.rmtree(run.folder / "4_pairs")
+    shutil.rmtree(run.pictures)
+    run.model.write_bytes(b"rubbish")
+    record = json.loads(run.record_path.read_text())
+    run.record_path.write_text(json.dumps({**record, "captures_folder": str(tmp_path / "moved")}))
+    content = gather(run)
+    notes = "\n".join(content.notes)
+    assert set(content.meshes) == {"mug_00", "mug_02"} and content.model is None and not content.sheets
+    for words in ("surface of mug_01", "photographs: the folder of the captures, moved", "model.safetensors cannot be"):
+        assert words in notes
+    page = write_report(run.folder, tmp_path / "r.html").read_text()
+    assert "surface of mug_01" in page and "no alignments of pairs" in page and str(tmp_path) not in page
+
+
+def test_a_capture_that_cannot_be_read(run, mugs, tmp_path):
+    shutil.copytree(mugs, tmp_path / "mug")
+    (tmp_path / "mug" / "mug_00" / "transforms.json").write_text("{")
+    shutil.rmtree(tmp_path / "mug" / "mug_01")
+    next((tmp_path / "mug" / "mug_02" / "images").iterdir()).write_bytes(b"no image")
+    record = json.loads(run.record_path.read_text())
+    run.record_path.write_text(json.dumps({**record, "captures_folder": str(tmp_path / "mug")}))
+    content = gather(run)
+    assert not content.sheets and len(content.notes) == 3
+    assert str(tmp_path) not in "".join(content.notes)
+
+
+def test_what_is_no_run(tmp_path, run):
+    with pytest.raises(FileNotFoundError, match="is not a run"):
+        write_report(tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        write_report(run.folder, tmp_path)
+    run.alignment.unlink()
+    with pytest.raises(FileNotFoundError, match="uop3d align"):
+        write_report(run.folder)
+    assert not run.report.exists()
+
+
+def test_poses(run, tmp_path):
+    (tmp_path / "pose.json").write_text(json.dumps(figures()))
+    page = write_report(run.folder, tmp_path / "r.html", pose=tmp_path / "pose.json").read_text()
+    assert '<section id="poses"' in page and "50 % within 30 degrees" in page and "&lt;u&gt;m" in page
+    assert "came true" in page and "<u>" not in page
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [[], {}, figures(frames=[]), figures(overall={}), figures(captures=[]), figures(reliability=[{}]),
+     figures(frames=[{"found": True}]), figures(frames=3), figures(frames=["x"])],
+)  # fmt: skip
+def test_figures_of_something_else(spoiled, tmp_path):
+    (tmp_path / "pose.json").write_text(json.dumps(spoiled))
+    with pytest.raises(ValueError, match=r"pose\.json"):
+        read_figures(tmp_path / "pose.json")
+
+
+def test_turn_of_a_pair():
+    """b's best alignment is 90 degrees off, the second 10; modulo quarter turns the best is right."""
+    a, b = (Sim3(1.0, Rotation.from_rotvec(v).as_matrix(), np.zeros(3)) for v in ([0.3, 0, 1.0], [0, 0.5, -0.4]))
+    true = a.inverse() @ b
+    wrong = [a.inverse() @ Sim3(1.0, Rotation.from_rotvec([0, 0, w]).as_matrix(), np.zeros(3)) @ b
+             for w in np.deg2rad([90, 10])]  # fmt: skip
+    captures = {"a": CaptureAlignment(a, 1.0, True), "b": CaptureAlignment(b, 1.0, True)}
+    alignment = Alignment("c", "a", captures)
+    scores = -np.array([0.01, 0.02])
+    turn = pair_turn(PairAlignment("a", "b", tuple(wrong), scores, -scores, -scores), alignment, Symmetry.none())
+    assert (turn.best_deg, turn.nearest_deg) == pytest.approx((90, 10))
+    turn = pair_turn(PairAlignment("a", "b", tuple(wrong), scores, -scores, -scores), alignment, Symmetry([0, 0, 1], 4))
+    assert (turn.best_deg, turn.nearest_deg) == pytest.approx((0, 0), abs=1e-6)
+    one = PairAlignment("a", "b", (true,), scores[:1], -scores[:1], -scores[:1])
+    assert pair_turn(one, alignment, Symmetry.none()).best_deg == pytest.approx(0, abs=1e-6)
+
+
+def test_losses_of_a_training_that_was_continued(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    for first, last, loss in ((0, 3, 5.0), (2, 4, 1.0)):
+        with SummaryWriter(str(tmp_path), purge_step=first, filename_suffix=str(first)) as writer:
+            for epoch in range(first, last):
+                writer.add_scalar("loss", loss, epoch)
+    assert losses(tmp_path) == [(1, 5), (2, 5), (3, 1), (4, 1)]
+
+
+def test_losses_that_cannot_be_read(tmp_path):
+    assert losses(tmp_path) == []
+    (tmp_path / "events.out.tfevents.1.x.1.0").write_bytes(b"rubbish" * 20)
+    assert losses(tmp_path) == []
+
+
+def test_of_very_many_captures_some_are_shown():
+    def entries(accepted, count):
+        return {f"{accepted}{i:03d}": CaptureAlignment(Sim3.identity(), 0.5, accepted) for i in range(count)}
+
+    some = _shown(Alignment("c", "True000", {**entries(True, 200), **entries(False, 100)}))
+    assert len(some) == MAX_SHOWN and sum(name.startswith("False") for name in some) == MAX_SHOWN // 3
+    assert len(_shown(Alignment("c", "True000", {**entries(True, 9), **entries(False, 9)}))) == 18

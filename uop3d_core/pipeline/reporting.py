@@ -1,0 +1,260 @@
+"""A run directory to its report: one HTML file that shows what was learned, how good it is, and what failed.
+
+In: a run directory, which is only read, and the figures of ``uop3d evaluate pose`` if there are any. Out: the file.
+What a run lacks, or what is damaged in it, is told on the page; without an alignment there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from uop3d_core.alignment.comparison import evenly
+from uop3d_core.atomic import write_text
+from uop3d_core.capture.folder import list_captures
+from uop3d_core.capture.nerfstudio import read_nerfstudio
+from uop3d_core.config import RunSettings
+from uop3d_core.geometry import Array, rotation_angle
+from uop3d_core.images import mask_box
+from uop3d_core.learned import METADATA_KEY, read_about
+from uop3d_core.progress import Progress, silent
+from uop3d_core.report.content import CaptureSheet, Content, Curve, ModelFacts, PairTurn
+from uop3d_core.report.page import render
+from uop3d_core.runs import MESH, PAIR, AlignmentRecord, Run, RunRecord, load, read_json_object
+from uop3d_core.types import Alignment, Capture, Frame, Mesh, PairAlignment, Symmetry
+
+MAX_SHOWN = 120
+"""Captures with photographs and surfaces; a third of them may be rejected ones. Keeps the file below its limit."""
+PHOTOS, PHOTO_SIDE, PHOTO_MARGIN = 6, 112, 1.2
+MAX_STILL_BYTES = 2_000_000
+TRAININGS = ("training", "rehearsal")
+STILLS = {"template.png": "the template from four sides", "alignment.png": "all captures from three sides"}
+
+
+@dataclass
+class _Gathered:
+    """What `write_report` finds, and what it does not find."""
+
+    notes: list[str] = field(default_factory=list)
+
+    def sheets(self, names: Sequence[str], folder: Path, progress: Progress) -> dict[str, CaptureSheet]:
+        """Photographs of captures, as far as these can be read."""
+        try:
+            folders = {path.name: path for path in list_captures(folder)}
+        except OSError:
+            self.notes.append(f"photographs: the folder of the captures, {folder.name}, is not where it was")
+            return {}
+        found: dict[str, CaptureSheet] = {}
+        for done, name in enumerate(names, start=1):
+            try:
+                capture = read_nerfstudio(folders[name])
+                found[name] = CaptureSheet(contact_strip(capture), len(capture.frames))
+            except KeyError:
+                self.notes.append(f"photographs of {name}: the capture is no longer there")
+            except (OSError, ValueError) as error:
+                self.notes.append(f"photographs of {name}: {_without_folder(error, folder)}")
+            progress("photographs", done, len(names))
+        return found
+
+    def meshes(self, run: Run, names: Sequence[str], record: AlignmentRecord) -> dict[str, Mesh]:
+        """Surfaces in obj."""
+        found = {}
+        for name in names:
+            mesh = load(run.mesh(name), record.inputs.get(name, ""), MESH)
+            if mesh is None:
+                self.notes.append(f"surface of {name}: not in the run any more, or damaged")
+            else:
+                found[name] = mesh.transformed(record.alignment.captures[name].obj_T_world)
+        return found
+
+    def model(self, run: Run, record: AlignmentRecord) -> ModelFacts | None:
+        """What the model says of itself; its arrays are not read."""
+        if not run.model.is_file():
+            return None
+        try:
+            with safe_open(run.model, framework="numpy") as file:
+                about = read_about((file.metadata() or {}).get(METADATA_KEY), run.model.name)
+        except (SafetensorError, OSError, ValueError) as error:
+            self.notes.append(f"model: {run.model.name} cannot be read ({error})")
+            return None
+        belongs = about["metadata"].get("alignment") == record.digest
+        return ModelFacts(about, run.model.stat().st_size / 1e6, belongs)
+
+    def curves(self, run: Run) -> dict[str, Curve]:
+        """Losses over epochs."""
+        folders = {name: run.training / "tensorboard" / name for name in TRAININGS}
+        found = {name: losses(folder) for name, folder in folders.items() if folder.is_dir()}
+        if run.model.is_file() and not any(found.values()):
+            self.notes.append("training curves: the run no longer has readable events of its training")
+        return {name: curve for name, curve in found.items() if curve}
+
+
+def write_report(
+    run_folder: Path, out_file: Path | None = None, *, pose: Path | None = None, progress: Progress = silent
+) -> Path:
+    """Write the report of a run.
+
+    Args:
+        run_folder: an aligned run, trained or not.
+        out_file: by default report.html in the run.
+        pose: file of ``uop3d evaluate pose --json``.
+        progress: is told "photographs".
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        FileNotFoundError: this is no run, or it is not aligned, or there is no file `pose`.
+        ValueError: something in it is damaged, or `pose` holds something else.
+    """
+    run = Run(run_folder)
+    out_file = run.report if out_file is None else Path(out_file)
+    if out_file.is_dir():
+        raise IsADirectoryError(f"{out_file} is a folder: give a file, e.g. {out_file / 'report.html'}")
+    figures = None if pose is None else read_figures(pose)
+    write_text(out_file, render(gather(run, figures, progress)))
+    return out_file
+
+
+def gather(run: Run, figures: Mapping[str, Any] | None = None, progress: Progress = silent) -> Content:
+    """Everything that the report of a run shows; errors as in `write_report`."""
+    about, record = run.read_record(), run.read_alignment()
+    template, found = run.read_template(record), _Gathered()
+    shown = _shown(record.alignment)
+    left_out = len(record.alignment.captures) - len(shown)
+    if left_out:
+        found.notes.append(f"photographs and surfaces of {left_out} captures: {len(shown)} are shown")
+    return Content(
+        record=record,
+        template=template,
+        meshes=found.meshes(run, shown, record),
+        sheets=found.sheets(shown, about.captures_folder, progress),
+        pairs=pair_turns(run, record),
+        model=found.model(run, record),
+        curves=found.curves(run),
+        settings=about.settings,
+        defaults=RunSettings().model_dump(),
+        facts=_facts(run, about),
+        pose=figures,
+        stills=_stills(run),
+        notes=found.notes,
+    )
+
+
+def _shown(alignment: Alignment) -> list[str]:
+    """Captures with pictures, by name; of very many, some rejected ones and as many accepted ones as there is room."""
+    captures = alignment.captures
+    rejected = sorted(name for name, entry in captures.items() if not entry.accepted)
+    accepted = sorted(name for name, entry in captures.items() if entry.accepted)
+    few = rejected if len(captures) <= MAX_SHOWN else rejected[: MAX_SHOWN // 3]
+    return sorted([*few, *accepted[: MAX_SHOWN - len(few)]])
+
+
+def contact_strip(capture: Capture) -> Array:
+    """(PHOTO_SIDE, W, 3) uint8: the object in some frames, spread evenly over the capture."""
+    return np.concatenate([_photo(frame) for frame in evenly(capture.frames, PHOTOS)], axis=1)
+
+
+def _photo(frame: Frame) -> Array:
+    """The square around the object's mask, (PHOTO_SIDE, PHOTO_SIDE, 3); all of the image where the mask is empty."""
+    image = frame.image
+    box = mask_box(frame.mask) if frame.mask.any() else np.array([0, 0, image.shape[1], image.shape[0]]) - 0.5
+    scale = PHOTO_SIDE / (PHOTO_MARGIN * float(max(box[2:] - box[:2])))
+    half = max(1, round(PHOTO_SIDE / scale / 2))
+    x, y = np.round((box[:2] + box[2:]) / 2).astype(int) + half
+    padded = cv2.copyMakeBorder(image, half, half, half, half, cv2.BORDER_REPLICATE)
+    cut = padded[y - half : y + half, x - half : x + half]
+    return cv2.resize(cut, (PHOTO_SIDE, PHOTO_SIDE), interpolation=cv2.INTER_AREA)
+
+
+def pair_turns(run: Run, record: AlignmentRecord) -> dict[tuple[str, str], PairTurn]:
+    """How far every pair that is in the run is from the common frame."""
+    captures, found = record.alignment.captures, {}
+    for path in sorted((run.folder / "4_pairs").glob("*+*.safetensors")):
+        pair = load(path, None, PAIR)
+        if pair is not None and pair.a in captures and pair.b in captures:
+            found[pair.a, pair.b] = pair_turn(pair, record.alignment, record.symmetry)
+    return found
+
+
+def pair_turn(pair: PairAlignment, alignment: Alignment, symmetry: Symmetry) -> PairTurn:
+    """The angles between what a pair says and where all captures together put it, modulo the symmetry."""
+    obj_R_a, obj_R_b = (alignment.captures[name].obj_T_world.R for name in (pair.a, pair.b))
+    a_R_obj = np.stack([mode.R @ obj_R_b.T for mode in pair.a_T_b])
+    nearest = symmetry.nearest(np.broadcast_to(obj_R_a.T, a_R_obj.shape), a_R_obj)
+    angles = np.rad2deg(rotation_angle(np.swapaxes(nearest, -1, -2) @ a_R_obj))
+    return PairTurn(float(angles[0]), float(angles.min()), len(angles), float(pair.scores[0]))
+
+
+def losses(folder: Path) -> list[tuple[float, float]]:
+    """(epoch, mean loss) from TensorBoard events, epochs counted from 1; what is damaged is left out."""
+    from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
+    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+
+    try:
+        events = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
+    except (DirectoryDeletedError, OSError, ValueError):
+        return []
+    if "loss" not in events.Tags()[SCALARS]:
+        return []
+    by_epoch = {event.step + 1: float(event.value) for event in events.Scalars("loss")}
+    return [(float(epoch), value) for epoch, value in sorted(by_epoch.items()) if np.isfinite(value)]
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """Figures of ``uop3d evaluate pose``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it holds something else.
+    """
+    content = read_json_object(path)
+    try:
+        overall, frames = content["overall"], content["frames"]
+        [float(overall[key]) for key in ("frames", "acc30", "median_deg")]
+        [(bool(frame["found"]), float(frame["error_deg"])) for frame in frames if frame["found"]]
+        [float(bin[key]) for bin in content.get("reliability", ()) for key in ("score", "right")]
+        if not frames or not all(isinstance(each, dict) for each in content.get("captures", {}).values()):
+            raise ValueError("no images")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold figures of uop3d evaluate pose --json ({error!r})") from error
+    return content
+
+
+def _facts(run: Run, about: RunRecord) -> list[tuple[str, str]]:
+    """Versions, inputs, and when what was finished. Folders are not told, as a report may be handed on."""
+    name, _, weights = about.backbone.partition(":")
+    facts = [
+        ("uop3d", distribution_version("uop3d")),
+        ("captures from", f"{about.captures_folder.name} ({len(about.captures)})"),
+        ("backbone", f"{name}, weights {Path(weights).name}" if weights else name),
+    ]
+    for path in (run.record_path, run.alignment, run.template, run.model):
+        if path.is_file():
+            stat = path.stat()
+            when = datetime.fromtimestamp(stat.st_mtime).astimezone()
+            facts.append((path.name, f"{when:%Y-%m-%d %H:%M %Z}, {stat.st_size / 1e3:,.0f} kB"))
+    return facts
+
+
+def _stills(run: Run) -> dict[str, bytes]:
+    """Pictures that align has drawn, as far as they are up to date and small."""
+    paths = {title: run.pictures / name for name, title in STILLS.items()}
+    made = run.alignment.stat().st_mtime_ns
+    return {
+        title: path.read_bytes()
+        for title, path in paths.items()
+        if path.is_file() and path.stat().st_size <= MAX_STILL_BYTES and path.stat().st_mtime_ns >= made
+    }
+
+
+def _without_folder(error: Exception, folder: Path) -> str:
+    return str(error).replace(f"{folder}/", "")
