@@ -10,9 +10,18 @@ from scipy.spatial.transform import Rotation
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.pipeline.aligning import align
-from uop3d_core.pipeline.reporting import MAX_SHOWN, _shown, gather, losses, pair_turn, read_figures, write_report
+from uop3d_core.pipeline.reporting import (
+    MAX_SHOWN,
+    _shown,
+    around_deg,
+    gather,
+    losses,
+    pair_turn,
+    read_figures,
+    write_report,
+)
 from uop3d_core.runs import Run
-from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
+from uop3d_core.types import Alignment, Camera, Capture, CaptureAlignment, Frame, PairAlignment, Sim3, Symmetry
 
 SETTINGS = {
     "surface": {"vertices": 120, "resolution": 40, "cells": 12, "components": 24},
@@ -167,6 +176,19 @@ def test_losses_that_cannot_be_read(tmp_path):
     assert losses(tmp_path) == []
     (tmp_path / "events.out.tfevents.1.x.1.0").write_bytes(b"rubbish" * 20)
     assert losses(tmp_path) == []
+
+
+def test_how_far_around_a_capture_was_filmed():
+    """Cameras at 0, 30 and 300 degrees about z of obj, which is x of the world: all but the 270 between 30 and 300."""
+    frames = []
+    for azimuth in np.deg2rad([0, 30, 300]):
+        world_T_cam = np.eye(4)
+        world_T_cam[:3, 3] = [1.5, 2 * np.cos(azimuth), 2 * np.sin(azimuth)]
+        camera = Camera(np.array([[50, 0, 31.5], [0, 50, 31.5], [0, 0, 1.0]]), 64, 64)
+        image = np.zeros((64, 64, 3), np.uint8)
+        frames.append(Frame(str(len(frames)), camera, image, np.linalg.inv(world_T_cam)))
+    obj_T_world = Sim3(0.5, np.array([[0, 1.0, 0], [0, 0, 1], [1, 0, 0]]), np.zeros(3))
+    assert around_deg(Capture("c", tuple(frames)), obj_T_world) == pytest.approx(90)
 
 
 def test_of_very_many_captures_some_are_shown():

@@ -30,7 +30,7 @@ def content(**changes):
         "record": AlignmentRecord(alignment, {f"gone {EVIL}": f"no masks {EVIL}"}),
         "template": Template(EVIL, sphere(0.5, 1)),
         "meshes": {"good": sphere(0.4, 1), EVIL: sphere(0.3, 1)},
-        "sheets": {EVIL: CaptureSheet(np.full((8, 48, 3), 200, np.uint8), 24)},
+        "sheets": {EVIL: CaptureSheet(np.full((8, 48, 3), 200, np.uint8), 24, 315.0)},
         "pairs": {("good", EVIL): PairTurn(120.0, 5.0, 3, -0.02)},
         "settings": {EVIL: {EVIL: EVIL, "k": 2}},
         "defaults": {EVIL: {"k": 1}},
@@ -128,7 +128,9 @@ def test_a_full_page_stays_below_the_limit():
     captures = {name: CaptureAlignment(Sim3.identity(), 0.9, True) for name in names}
     record = AlignmentRecord(Alignment("c", names[0], captures), {})
     page = render(
-        content(record=record, meshes=dict.fromkeys(names, small), sheets=dict.fromkeys(names, CaptureSheet(noise, 9)))
+        content(
+            record=record, meshes=dict.fromkeys(names, small), sheets=dict.fromkeys(names, CaptureSheet(noise, 9, 90.0))
+        )
     )
     assert len(page) < 25_000_000
 
@@ -150,6 +152,10 @@ def test_charts():
     assert "&lt;a&gt;" in line_chart({"<a>": [(0, 0)], "b": [(1, 1)]}, "x", "y", "words", (0, 1))
     with pytest.raises(ValueError, match="nothing to draw"):
         line_chart({"a": [(np.nan, 1)]}, "x", "y", "words", (0, 1))
+
+
+def test_a_card_tells_how_a_capture_was_filmed():
+    assert "24 frames from 315° around it" in render(content())
 
 
 def test_ticks_are_round_numbers():

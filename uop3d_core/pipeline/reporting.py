@@ -22,14 +22,14 @@ from uop3d_core.atomic import write_text
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.config import RunSettings
-from uop3d_core.geometry import Array, rotation_angle
+from uop3d_core.geometry import Array, inverse_rigid, rotation_angle
 from uop3d_core.images import mask_box
 from uop3d_core.learned import METADATA_KEY, read_about
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.content import CaptureSheet, Content, Curve, ModelFacts, PairTurn
 from uop3d_core.report.page import render
 from uop3d_core.runs import MESH, PAIR, AlignmentRecord, Run, RunRecord, load, read_json_object
-from uop3d_core.types import Alignment, Capture, Frame, Mesh, PairAlignment, Symmetry
+from uop3d_core.types import Alignment, Capture, Frame, Mesh, PairAlignment, Sim3, Symmetry
 
 MAX_SHOWN = 120
 """Captures with photographs and surfaces; a third of them may be rejected ones. Keeps the file below its limit."""
@@ -45,7 +45,9 @@ class _Gathered:
 
     notes: list[str] = field(default_factory=list)
 
-    def sheets(self, names: Sequence[str], folder: Path, progress: Progress) -> dict[str, CaptureSheet]:
+    def sheets(
+        self, alignment: Alignment, names: Sequence[str], folder: Path, progress: Progress
+    ) -> dict[str, CaptureSheet]:
         """Photographs of captures, as far as these can be read."""
         try:
             folders = {path.name: path for path in list_captures(folder)}
@@ -56,7 +58,8 @@ class _Gathered:
         for done, name in enumerate(names, start=1):
             try:
                 capture = read_nerfstudio(folders[name])
-                found[name] = CaptureSheet(contact_strip(capture), len(capture.frames))
+                around = around_deg(capture, alignment.captures[name].obj_T_world)
+                found[name] = CaptureSheet(contact_strip(capture), len(capture.frames), around)
             except KeyError:
                 self.notes.append(f"photographs of {name}: the capture is no longer there")
             except (OSError, ValueError) as error:
@@ -136,7 +139,7 @@ def gather(run: Run, figures: Mapping[str, Any] | None = None, progress: Progres
         record=record,
         template=template,
         meshes=found.meshes(run, shown, record),
-        sheets=found.sheets(shown, about.captures_folder, progress),
+        sheets=found.sheets(record.alignment, shown, about.captures_folder, progress),
         pairs=pair_turns(run, record),
         model=found.model(run, record),
         curves=found.curves(run),
@@ -161,6 +164,14 @@ def _shown(alignment: Alignment) -> list[str]:
 def contact_strip(capture: Capture) -> Array:
     """(PHOTO_SIDE, W, 3) uint8: the object in some frames, spread evenly over the capture."""
     return np.concatenate([_photo(frame) for frame in evenly(capture.frames, PHOTOS)], axis=1)
+
+
+def around_deg(capture: Capture, obj_T_world: Sim3) -> float:
+    """A full turn about z of obj less the largest gap between the cameras, degrees."""
+    centres = [inverse_rigid(f.cam_T_world)[:3, 3] for f in capture.frames if f.cam_T_world is not None]
+    x, y, _ = obj_T_world.apply(np.stack(centres)).T
+    angles = np.sort(np.rad2deg(np.arctan2(y, x)))
+    return 360.0 - float(np.diff(angles, append=angles[0] + 360).max())
 
 
 def _photo(frame: Frame) -> Array:

@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 70, 12, 12, 56
 TICKS = 5
 STYLES = ("", "8 5", "2 4")
 """Dashes, so that curves differ by more than their colour."""
@@ -55,7 +55,7 @@ def line_chart(
                 f'<circle class="dot c{index % len(STYLES)}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places
             ]
         if len(finite) > 1:
-            top = TOP + 14 + 20 * index
+            top = TOP + 22 + 26 * index
             parts.append(f'<line {style} x1="{WIDTH - 190}" x2="{WIDTH - 150}" y1="{top - 5}" y2="{top - 5}"/>')
             parts.append(f'<text x="{WIDTH - 142}" y="{top}">{escape(name)}</text>')
     body = "".join(parts)
@@ -68,15 +68,15 @@ def _axes(low: np.ndarray, high: np.ndarray, x: str, y: str) -> str:
     for value in ticks(low[0], high[0]):
         across = LEFT + (value - low[0]) / (high[0] - low[0]) * (right - LEFT)
         anchor = "end" if across > right - 12 else "middle"
-        parts.append(f'<text x="{across:.1f}" y="{bottom + 18}" text-anchor="{anchor}">{value:g}</text>')
+        parts.append(f'<text x="{across:.1f}" y="{bottom + 22}" text-anchor="{anchor}">{value:g}</text>')
     for value in ticks(low[1], high[1]):
         down = bottom - (value - low[1]) / (high[1] - low[1]) * (bottom - TOP)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{down:.1f}" y2="{down:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{down + 5:.1f}" text-anchor="end">{value:g}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>')
     middle = (TOP + bottom) / 2
-    turned = f'transform="rotate(-90 14 {middle})" text-anchor="middle"'
-    parts.append(f'<text x="14" y="{middle}" {turned}>{escape(y)}</text>')
+    turned = f'transform="rotate(-90 20 {middle})" text-anchor="middle"'
+    parts.append(f'<text x="20" y="{middle}" {turned}>{escape(y)}</text>')
     return "".join(parts)
 
 

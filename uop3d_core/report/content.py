@@ -35,10 +35,17 @@ class PairTurn:
 
 @dataclass(frozen=True, eq=False)
 class CaptureSheet:
-    """Photographs of a capture: (H, W, 3) uint8 of some frames in a row, and how many frames there are."""
+    """Photographs of a capture.
+
+    Attributes:
+        picture: (H, W, 3) uint8, some frames in a row.
+        frames: how many there are.
+        around_deg: the part of a full turn about z of obj that they were taken from.
+    """
 
     picture: Array
     frames: int
+    around_deg: float
 
 
 @dataclass(frozen=True)

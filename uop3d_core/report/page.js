@@ -86,14 +86,15 @@
       attribute vec3 position, normal; uniform mat4 view, lens; varying vec3 n;
       void main() { n = mat3(view) * normal; gl_Position = lens * view * vec4(position, 1.0); }`));
     gl.attachShader(program, compile(gl.FRAGMENT_SHADER, `
-      precision mediump float; uniform vec3 colour; uniform float alpha; varying vec3 n;
-      void main() { float light = 0.45 + 0.55 * abs(dot(normalize(n), normalize(vec3(0.3, 0.5, 0.8))));
-        gl_FragColor = vec4(colour * light, 1.0) * alpha; }`));
+      precision mediump float; uniform vec3 colour; uniform float alpha, rim; varying vec3 n;
+      void main() { vec3 u = normalize(n); float light = 0.45 + 0.55 * abs(dot(u, normalize(vec3(0.3, 0.5, 0.8))));
+        float edge = 1.0 - abs(u.z), a = mix(alpha, min(1.0, alpha * (0.15 + 4.0 * edge * edge)), rim);
+        gl_FragColor = vec4(colour * light, 1.0) * a; }`));
     gl.linkProgram(program);
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
     places = Object.fromEntries([
       ...["position", "normal"].map((name) => [name, gl.getAttribLocation(program, name)]),
-      ...["view", "lens", "colour", "alpha"].map((name) => [name, gl.getUniformLocation(program, name)]),
+      ...["view", "lens", "colour", "alpha", "rim"].map((name) => [name, gl.getUniformLocation(program, name)]),
     ]);
     for (const shape of [...data, ...extras]) {
       shape.buffers = [shape.positions, shape.normals].map((values) => {
@@ -109,16 +110,17 @@
   function viewMatrix() {
     const { azimuth: a, elevation: e, zoom } = state, ca = Math.cos(a), sa = Math.sin(a), ce = Math.cos(e), se = Math.sin(e);
     const back = [ce * ca, ce * sa, se], right = [-sa, ca, 0], up = [-se * ca, -se * sa, ce];
-    const distance = 3.3 / zoom;
-    return [right[0], up[0], back[0], 0, right[1], up[1], back[1], 0, right[2], up[2], back[2], 0, 0, 0, -distance, 1];
+    const distance = 3.0 / zoom, lift = 0.08;
+    return [right[0], up[0], back[0], 0, right[1], up[1], back[1], 0, right[2], up[2], back[2], 0, 0, -lift * ce, -distance - lift * se, 1];
   }
   function lensMatrix(aspect) {
     const f = 1 / Math.tan(FOV / 2), near = 0.1, far = 50, wide = Math.min(1, aspect);
     return [f * wide / aspect, 0, 0, 0, 0, f * wide, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0];
   }
-  function draw(shape, alpha) {
+  function draw(shape, alpha, rim) {
     gl.uniform3fv(places.colour, shape.colour);
     gl.uniform1f(places.alpha, alpha);
+    gl.uniform1f(places.rim, rim);
     shape.buffers.forEach((buffer, i) => {
       const place = i ? places.normal : places.position;
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
@@ -165,10 +167,10 @@
       gl.viewport(Math.round(cell.x * w), Math.round(h - (cell.y + cell.h) * h), Math.round(cw), Math.round(ch));
       gl.uniformMatrix4fv(places.lens, false, lensMatrix(cw / ch));
       const many = cell.shapes.length > 1;
-      for (const extra of extras) draw(extra, 1);
+      for (const extra of extras) draw(extra, 1, 0);
       gl.depthMask(!many);
-      const alpha = many ? Math.max(0.12, 0.55 / Math.sqrt(cell.shapes.length)) : 1;
-      for (const shape of cell.shapes) draw(shape, alpha);
+      const alpha = many ? Math.max(0.12, 0.7 / Math.sqrt(cell.shapes.length)) : 1;
+      for (const shape of cell.shapes) draw(shape, alpha, many ? 1 : 0);
       gl.depthMask(true);
     }
     write(layout, view);
@@ -183,7 +185,7 @@
       labels.replaceChildren(...layout.list.map((cell, i) => {
         const span = document.createElement("span");
         span.textContent = titles[i];
-        Object.assign(span.style, { left: cell.x * 100 + "%", top: cell.y * 100 + "%", width: cell.w * 100 + "%", padding: "2px 6px" });
+        Object.assign(span.style, { left: cell.x * 100 + "%", bottom: (1 - cell.y - cell.h) * 100 + "%", width: cell.w * 100 + "%", padding: "2px 6px", textAlign: "center" });
         return span;
       }), ...["x", "y", "z"].map((letter) => {
         const span = document.createElement("span");
@@ -228,12 +230,15 @@
     ask();
   };
   let single = -1;
+  const alone = (index) => {
+    single = (index + data.length) % data.length;
+    show((shape, i) => i === single);
+    message.textContent = data[single].name + " alone";
+  };
   const actions = {
-    all: () => show(() => true),
-    none: () => show(() => false),
-    template: () => show((shape) => shape.template),
-    next: () => { single = (single + 1) % data.length; show((shape, i) => i === single); },
-    back: () => { single = (single - 1 + data.length) % data.length; show((shape, i) => i === single); },
+    all: () => { message.textContent = ""; show(() => true); },
+    none: () => { message.textContent = ""; show(() => false); },
+    template: () => alone(0), next: () => alone(single + 1), back: () => alone(Math.max(single, 0) - 1),
     larger: () => zoom(1.25), smaller: () => zoom(0.8),
     reset: () => { stop(); Object.assign(state, START); ask(); },
   };

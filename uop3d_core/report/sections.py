@@ -41,7 +41,7 @@ def summary(content: Content) -> str:
               "median of the accepted captures; 1 is best"),
         _tile("likely right", _share(likely) if likely else "not estimated",
               "accepted captures expected within 30° of the truth"),
-        _tile("symmetry", symmetry_words(record.symmetry), "modulo which captures are aligned"),
+        _tile("symmetry", symmetry_words(record.symmetry), "turns of its objects that change nothing"),
         _model_tile(content.model),
     ]  # fmt: skip
     if content.pose:
@@ -156,7 +156,7 @@ def _card(content: Content, name: str, entry: CaptureAlignment) -> str:
     if sheet is not None:
         alt = f"photographs of {name}, some of its {sheet.frames} frames"
         picture = f'<img loading="lazy" alt="{escape(alt)}" src="{_jpeg(sheet.picture)}">'
-        seen = f", {sheet.frames} frames"
+        seen = f", {sheet.frames} frames from {sheet.around_deg:.0f}° around it"
     likely = "" if entry.probability is None else f", probability {entry.probability:.2f}"
     state = '<span class="good">accepted</span>' if entry.accepted else '<span class="bad">rejected</span>'
     reference = ", the reference" if name == content.record.alignment.reference else ""
