@@ -33,12 +33,12 @@ def test_entry_point_target_exists(entry):
     assert callable(entry.load())
 
 
-def test_the_messages_are_installed(tmp_path: Path):
+def test_messages_and_pages_are_installed(tmp_path: Path):
     source, built = tmp_path / "source", tmp_path / "built"
     for name in ("setup.py", "pyproject.toml", "package.xml", "README.md", "LICENSE", "MANIFEST.in"):
         source.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    for name in ("msg", "uop3d_core/bags"):
+    for name in ("msg", "uop3d_core/bags", "uop3d_core/report"):
         shutil.copytree(ROOT / name, source / name)
     (source / "uop3d_core/__init__.py").write_text("")
     command = [
@@ -54,3 +54,6 @@ def test_the_messages_are_installed(tmp_path: Path):
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     names = {path.name for path in (ROOT / "msg").glob("*.msg")}
     assert {path.name for path in (built / "uop3d_core/msg").glob("*.msg")} == names != set()
+    assert {path.name for path in (built / "uop3d_core/report").glob("page.*")} == {
+        f"page.{x}" for x in ("py", "html", "css", "js")
+    }

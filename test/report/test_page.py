@@ -63,7 +63,8 @@ def test_what_files_say_is_text():
     tags = [tag for tag, _ in elements.found]
     assert "b" not in tags and tags.count("script") == 2
     assert "&lt;b&gt;x" in page and "<b>x" not in page
-    assert [shape["name"] for shape in json.loads(elements.scene)["shapes"]] == ["template", "good", EVIL]
+    shapes = [(shape["name"], shape["kind"]) for shape in json.loads(elements.scene)["shapes"]]
+    assert shapes == [("template", "template"), ("good", "accepted"), (EVIL, "rejected")]
 
 
 def test_nothing_is_loaded_from_elsewhere():

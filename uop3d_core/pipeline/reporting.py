@@ -21,7 +21,7 @@ from uop3d_core.alignment.comparison import evenly
 from uop3d_core.atomic import write_text
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.nerfstudio import read_nerfstudio
-from uop3d_core.config import RunSettings
+from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.geometry import Array, inverse_rigid, rotation_angle
 from uop3d_core.images import mask_box
 from uop3d_core.learned import METADATA_KEY, read_about
@@ -85,6 +85,8 @@ class _Gathered:
         try:
             with safe_open(run.model, framework="numpy") as file:
                 about = read_about((file.metadata() or {}).get(METADATA_KEY), run.model.name)
+            if not all(isinstance(about.get(key), dict) for key in ("metadata", "settings")):
+                raise ValueError("it does not say how it was trained")
         except (SafetensorError, OSError, ValueError) as error:
             self.notes.append(f"model: {run.model.name} cannot be read ({error})")
             return None
@@ -130,6 +132,7 @@ def write_report(
 def gather(run: Run, figures: Mapping[str, Any] | None = None, progress: Progress = silent) -> Content:
     """Everything that the report of a run shows; errors as in `write_report`."""
     about, record = run.read_record(), run.read_alignment()
+    settings = parse_settings(RunSettings, about.settings, str(run.record_path))
     template, found = run.read_template(record), _Gathered()
     shown = _shown(record.alignment)
     left_out = len(record.alignment.captures) - len(shown)
@@ -143,7 +146,7 @@ def gather(run: Run, figures: Mapping[str, Any] | None = None, progress: Progres
         pairs=pair_turns(run, record),
         model=found.model(run, record),
         curves=found.curves(run),
-        settings=about.settings,
+        settings=settings.model_dump(),
         defaults=RunSettings().model_dump(),
         facts=_facts(run, about),
         pose=figures,

@@ -62,8 +62,8 @@
 
   const data = scene.shapes.map((shape, index) => ({
     ...flat(new Float32Array(bytes(shape.vertices)), new Uint16Array(bytes(shape.faces))),
-    name: shape.name, template: shape.template, shown: true,
-    colour: shape.template ? [0.74, 0.71, 0.66] : colourOf(index - 1),
+    name: shape.name + (shape.kind === "rejected" ? " (rejected)" : ""), template: shape.kind === "template", shown: true,
+    colour: shape.kind === "template" ? [0.74, 0.71, 0.66] : colourOf(index - 1),
   }));
   const LENGTH = 0.55;
   const extras = [0, 1, 2].map((i) => ({

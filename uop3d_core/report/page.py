@@ -75,19 +75,21 @@ def _section(key: str, title: str, body: str) -> str:
 
 def _scene(content: Content) -> str:
     """Shapes for the 3-D view as JSON that cannot end the element it stands in."""
-    shapes = [_shape("template", content.template.mesh, True)]
-    shapes += [_shape(name, mesh, False) for name, mesh in content.meshes.items()]
+    captures = content.record.alignment.captures
+    shapes = [_shape("template", content.template.mesh, "template")]
+    for name, mesh in content.meshes.items():
+        shapes.append(_shape(name, mesh, "accepted" if captures[name].accepted else "rejected"))
     symmetry = content.template.symmetry
     scene = {"shapes": shapes, "symmetry": None if symmetry.fold == 1 else symmetry.axis.tolist()}
     return json.dumps(scene, allow_nan=False).replace("<", "\\u003c")
 
 
-def _shape(name: str, mesh: Mesh, is_template: bool) -> dict[str, object]:
+def _shape(name: str, mesh: Mesh, kind: str) -> dict[str, object]:
     """Vertices as base64 of little-endian float32, faces of uint16."""
     small = simplified(mesh)
     return {
         "name": name,
-        "template": is_template,
+        "kind": kind,
         "vertices": _packed(small.vertices, "<f4"),
         "faces": _packed(small.faces, "<u2"),
     }
