@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.capture.synthetic import write_category
@@ -121,6 +122,10 @@ def test_what_is_no_run(tmp_path, run):
         write_report(tmp_path)
     with pytest.raises(IsADirectoryError, match="is a folder"):
         write_report(run.folder, tmp_path)
+    before = run.alignment.read_bytes()
+    with pytest.raises(ValueError, match="ends with .html"):
+        write_report(run.folder, run.alignment)
+    assert run.alignment.read_bytes() == before
     run.alignment.unlink()
     with pytest.raises(FileNotFoundError, match="uop3d align"):
         write_report(run.folder)
@@ -132,6 +137,20 @@ def test_poses(run, tmp_path):
     page = write_report(run.folder, tmp_path / "r.html", pose=tmp_path / "pose.json").read_text()
     assert '<section id="poses"' in page and "50 % within 30 degrees" in page and "&lt;u&gt;m" in page
     assert "came true" in page and "<u>" not in page
+
+
+def test_a_run_of_settings_that_this_version_does_not_know(run):
+    record = json.loads(run.record_path.read_text())
+    run.record_path.write_text(json.dumps({**record, "settings": {"pair": {"mode": 3}}}))
+    with pytest.raises(ValueError, match=r"run\.json"):
+        write_report(run.folder)
+
+
+def test_a_model_that_does_not_say_how_it_was_trained(run):
+    about = {"format": 2, "category": "mug", "settings": {}}
+    save_file({"x": np.zeros(1)}, run.model, {"uop3d": json.dumps(about)})
+    content = gather(run)
+    assert content.model is None and "does not say how it was trained" in "".join(content.notes)
 
 
 @pytest.mark.parametrize(

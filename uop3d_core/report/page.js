@@ -8,8 +8,10 @@
   const gl = canvas.getContext("webgl", { antialias: true, alpha: true, preserveDrawingBuffer: true });
   const message = document.getElementById("view-message");
   if (!gl) {
-    message.textContent = "This browser cannot draw in 3-D (no WebGL): the still pictures below show the same.";
+    message.textContent = "This browser cannot draw in 3-D (no WebGL): still pictures, where the run has them, show the same.";
     box.hidden = true;
+    for (const tools of document.querySelectorAll("#surfaces .tools")) tools.hidden = true;
+    for (const stills of document.querySelectorAll("#surfaces details")) stills.open = true;
     return;
   }
   const AXES = [[0.85, 0.2, 0.2], [0.13, 0.58, 0.25], [0.23, 0.44, 0.9]], PURPLE = [0.62, 0.25, 0.75];
