@@ -49,7 +49,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("rate", default_value="1.0", description="speed of the replay"),
             DeclareLaunchArgument("loop", default_value="false", description="begin again at the end"),
             DeclareLaunchArgument("delay_s", default_value="5.0", description="time for the node to load the model"),
+            OpaqueFunction(function=player),  # first: where there is no bag no node is started
             pose,
-            OpaqueFunction(function=player),
         ]
     )

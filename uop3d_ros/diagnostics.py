@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import Updater
 
-from uop3d_ros.health import WINDOW_S
-
 if TYPE_CHECKING:
     from uop3d_ros.pose_node import PoseNode
 
+SILENCE_S = 2.0
+"""An input that says nothing for so long is missed."""
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -51,7 +51,7 @@ class Diagnostics:
             return self._summarise(status, [], otherwise="not active")
         kinds = ("images", "camera_info", "detections", "depth", "transforms", "qos")
         present = [text for kind in kinds if (text := health.present(kind))]
-        missing = [node.silence(name) for name in node.inputs if health.rates[name].age_s > WINDOW_S]
+        missing = [node.silence(name) for name in node.inputs if health.silent(name, SILENCE_S)]
         return self._summarise(status, missing + present, ERROR if missing else WARN)
 
     def _estimation(self, status: Any) -> Any:

@@ -23,7 +23,7 @@ class Frames:
 
     def __init__(self, node: Node) -> None:
         """Begin to listen."""
-        self._buffer = tf2_ros.Buffer(node=node)
+        self._buffer = tf2_ros.Buffer()  # given the node it would add a service that nobody removes
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def close(self) -> None:

@@ -22,11 +22,14 @@ class Rate:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing yet."""
         self._clock = clock
-        self._times: deque[float] = deque(maxlen=10_000)
+        self._times: deque[float] = deque()
 
     def tick(self) -> None:
         """Something came."""
-        self._times.append(self._clock())
+        now = self._clock()
+        self._times.append(now)
+        while self._times[0] < now - WINDOW_S:
+            self._times.popleft()
 
     @property
     def hz(self) -> float:
@@ -69,6 +72,11 @@ class Health:
         self.stages_ms: dict[str, float] = {}
         self._latest: dict[str, tuple[float, str]] = {}
         self._logged: dict[str, float] = {}
+        self._since = self._clock()
+
+    def silent(self, name: str, seconds: float) -> bool:
+        """Whether nothing came on an input for so long, although there was so much time."""
+        return min(self.rates[name].age_s, self._clock() - self._since) > seconds
 
     def problem(self, kind: str, text: str) -> None:
         """Note a problem, and log it unless one of its kind was logged a moment ago."""

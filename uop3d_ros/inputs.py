@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -16,6 +15,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from uop3d_ros.convert import message_class
 from uop3d_ros.health import Health
 from uop3d_ros.parameters import NodeSettings
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 DEPTH_TOPICS = {"image": ("depth", "sensor_msgs/msg/Image"), "points": ("points", "sensor_msgs/msg/PointCloud2")}
 DETECTION_TYPES = {"vision_msgs": "vision_msgs/msg/Detection2DArray", "yolo_msgs": "yolo_msgs/msg/DetectionArray"}
@@ -50,7 +54,7 @@ class Inputs:
         """
         self._node, self._health = node, health
         self.topics = wanted(node, settings)
-        classes = {name: message_class(kind) for name, (_, kind) in self.topics.items()}
+        classes = {name: _class_of(kind) for name, (_, kind) in self.topics.items()}
         self._subscriptions = [
             self._subscribe(name, topic, classes[name], take[name]) for name, (topic, _) in self.topics.items()
         ]
@@ -101,3 +105,13 @@ class Inputs:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+
+
+def _class_of(kind: str) -> Any:
+    try:
+        return message_class(kind)
+    except ImportError as error:
+        package = kind.partition("/")[0]
+        raise ImportError(
+            f"the package {package} is not there: source its workspace, or change 'detections'"
+        ) from error

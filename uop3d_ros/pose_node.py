@@ -157,7 +157,7 @@ class PoseNode(LifecycleNode):
             self._outputs = Outputs(self)
             self.processor = Processor(self.settings, stream, self._outputs, self.health, pixels)
             self.worker = Worker(self._work)
-        except (ValueError, OSError, ImportError, RuntimeError) as error:
+        except Exception as error:  # rclpy would swallow what is not caught here
             self.failure = f"cannot be configured: {error}"
             self.get_logger().error(self.failure)
             self._release()
@@ -189,8 +189,8 @@ class PoseNode(LifecycleNode):
         }  # fmt: skip
         try:
             self._inputs = Inputs(self, settings, self.health, take)
-        except ImportError as error:
-            self.get_logger().error(f"cannot be activated: {error}: source its package or set 'detections'")
+        except Exception as error:  # rclpy would swallow what is not caught here
+            self.get_logger().error(f"cannot be activated: {error}")
             return TransitionCallbackReturn.FAILURE
         self.active = True
         self._listen_to_tf()
@@ -317,7 +317,7 @@ class PoseNode(LifecycleNode):
     def _watch(self) -> None:
         """Say what is missing: silence has many causes, and all look alike."""
         for name in self.inputs:
-            if self.health.rates[name].age_s > WATCH_S:
+            if self.health.silent(name, WATCH_S):
                 self.health.problem(f"silence on {name}", self.silence(name))
         counts = self.matcher.counts if self.matcher else None
         if counts and counts.unmatched and not counts.matched:

@@ -28,6 +28,8 @@ from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings
 from uop3d_ros.pixels import Pixels, points
 
+FARTHEST = 2.0
+"""A box may be so many times as wide and high as the image."""
 STALE_NS = 1_000_000_000
 """An image that is so much older than the last one was not overtaken: time went back."""
 
@@ -141,7 +143,13 @@ class Processor:
 
     def _advance(self, stamp: int) -> None:
         """Refuse images that a newer one overtook."""
-        if self._last_ns is not None and self._last_ns - STALE_NS < stamp <= self._last_ns:
+        if stamp == self._last_ns:
+            raise self._unusable(
+                "estimation",
+                "an image with the stamp of the last one is not processed again: stamps that stand still, or two "
+                "detectors for one camera",
+            )
+        if self._last_ns is not None and self._last_ns - STALE_NS < stamp < self._last_ns:
             self._health.counts["overtaken"] += 1
             raise NotUsable("a newer image was processed already")
         self._last_ns = stamp
@@ -208,10 +216,12 @@ class Processor:
         return [detection for detection in found if self._visible(detection, camera)]
 
     def _visible(self, detection: Detection, camera: Camera) -> bool:
-        left, top, right, bottom = detection.bbox_xyxy
-        inside = right > 0 and bottom > 0 and left < camera.width - 1 and top < camera.height - 1
+        size = np.array([camera.width, camera.height])
+        low, high = detection.bbox_xyxy[:2], detection.bbox_xyxy[2:]
+        inside = bool((high > 0).all() and (low < size - 1).all() and (high - low < FARTHEST * size).all())
         if not inside:
-            self._health.problem("detections", f"box {detection.bbox_xyxy.tolist()} lies outside of the image")
+            box = np.round(detection.bbox_xyxy, 1).tolist()
+            self._health.problem("detections", f"box {box} is not one of an object in {size[0]} x {size[1]} pixels")
         return inside
 
     def _place(self, stamp: int, frame_id: str) -> Place:

@@ -49,3 +49,13 @@ def test_times_are_smoothed():
     assert health.stages_ms["crop"] == pytest.approx(20, abs=0.01)
     health.clear()
     assert health.stages_ms == {}
+
+
+def test_silence_needs_time_to_be_one():
+    clock = Clock()
+    health = Health(lambda text: None, clock)
+    assert not health.silent("images", 2)
+    clock.now += 3
+    assert health.silent("images", 2)
+    health.rates["images"].tick()
+    assert not health.silent("images", 2)

@@ -14,6 +14,7 @@ from geometry_msgs.msg import PoseArray
 from rclpy.qos import qos_profile_sensor_data
 from ros.robot import OPTICAL, NodeProcess, Robot, detection_message, image_message, stamps, static_transform
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
@@ -418,6 +419,72 @@ def test_labels_and_prefix(robot: Robot, activate: Callable[..., None], painter:
     cup = type(box)(box.bbox_xyxy, "cup", 0.9)
     until(robot, (pixels, [cup]), lambda: robot.transforms)
     assert one_name(robot).startswith("left_potato_")
+
+
+def test_yolo_messages(robot: Robot, activate: Callable[..., None], painter: Painter) -> None:
+    yolo = pytest.importorskip("yolo_msgs.msg")
+    publisher = robot.node.create_publisher(yolo.DetectionArray, "detections", 10)
+    activate(detections="yolo_msgs", labels=["cup=potato"])
+    pixels, [seen] = painter.paint(placed())
+    left, top, right, bottom = (float(v) for v in seen.bbox_xyxy)
+    item = yolo.Detection(class_name="cup", score=0.9)
+    item.bbox.center.position.x, item.bbox.center.position.y = (left + right) / 2, (top + bottom) / 2
+    item.bbox.size.x, item.bbox.size.y = right - left, bottom - top
+    for _ in range(150):
+        at = time.time_ns()
+        robot.info(CAMERA, at)
+        message = image_message(pixels, at)
+        robot.images.publish(message)
+        publisher.publish(yolo.DetectionArray(header=message.header, detections=[item]))
+        time.sleep(1 / HZ)
+        if robot.transforms:
+            break
+    robot.node.destroy_publisher(publisher)
+    assert np.rad2deg(rotation_error(last_transform(robot, one_name(robot))[:3, :3], placed()[:3, :3])) < 3
+
+
+def test_boxes_of_all_kinds(robot: Robot, node: NodeProcess, activate: Callable[..., None], painter: Painter) -> None:
+    """Boxes that no detector should send do not keep the good one from its pose."""
+    activate()
+    pixels, [good] = painter.paint(placed())
+    odd = [
+        Detection(np.array(box, float), "potato", 0.9)
+        for box in ([0, 0, 1, 1], [-9e4, -9e4, 9e4, 9e4], [700, 500, 800, 600], [-50, -50, 20, 20], [0, 0, 639, 1])
+    ]
+    until(robot, (pixels, [*odd, good]), lambda: robot.transforms)
+    assert any("is not one of an object" in text for text in robot.summary().values()) and node.alive
+
+
+def test_clock_that_jumps_back(painter: Painter, model: Path, tmp_path: Path) -> None:
+    """Simulated time, as of a bag that is played in a loop: the node forgets, and goes on."""
+    robot = Robot("sim_node")
+    clock = robot.node.create_publisher(Clock, "/clock", 10)
+    parameters = {
+        "models": f'["{model}"]',
+        "sizes": f'["potato={SIZE_M}"]',
+        "autostart": "true",
+        "use_sim_time": "true",
+    }
+    node = NodeProcess(tmp_path / "log.txt", parameters, "sim_node")
+    pixels, boxes = painter.paint(placed())
+    try:
+        robot.wait_for_node()
+        for start_s in (1000, 900):
+            robot.forget()
+            for step in range(150):
+                at = start_s * 1_000_000_000 + step * 66_000_000
+                message = Clock()
+                message.clock.sec, message.clock.nanosec = divmod(at, 1_000_000_000)
+                clock.publish(message)
+                robot.show(pixels, boxes, CAMERA, at)
+                time.sleep(1 / HZ)
+                if any(stamp_ns(t.header.stamp) < (start_s + 50) * 1_000_000_000 for _, t in robot.transforms):
+                    break
+            assert robot.transforms, node.output
+        robot.wait(lambda: "the clock went back" in node.output)
+    finally:
+        assert node.end() == 0, node.output
+        robot.close()
 
 
 def test_incompatible_quality_of_service(robot: Robot, tmp_path: Path, model: Path) -> None:

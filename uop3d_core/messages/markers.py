@@ -86,7 +86,7 @@ class MarkerDrawer:
         return self._marker(
             header, f"{placed.name}/text", placed.track.id, TEXT,
             frame_T_marker=above, size=np.array([0, 0, 0.12 * placed.scale]),
-            text=f"{placed.name} {placed.track.estimate.score:.0%}",
+            text=f"{placed.name} {int(100 * placed.track.estimate.score)} %",
         )  # fmt: skip
 
     def _colour(self, rgba: Sequence[float]) -> Any:
