@@ -1,5 +1,6 @@
 """Import and export as a whole: detection, capture folders that stand alone, what is said of masks, plug-ins."""
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -55,6 +56,18 @@ def test_co3d_makes_a_category(recording, tmp_path):
     [again] = import_captures(tmp_path / "co3d", tmp_path / "cup")
     assert again.reused
     assert read_recording(done.folder).source["category"] == "cup"
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/up", "a/b", "..", ".hidden", ""])
+def test_names_of_sequences_that_lead_out(recording, tmp_path, name):
+    write_co3d(replace(recording, source={"category": "cup"}), tmp_path / "co3d")
+    path = tmp_path / "co3d" / "cup" / "frame_annotations.jgz"
+    frames = [{**frame, "sequence_name": name} for frame in json.loads(gzip.decompress(path.read_bytes()))]
+    path.write_bytes(gzip.compress(json.dumps(frames).encode()))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="cannot be (a file name|used)"):
+        import_captures(tmp_path / "co3d", tmp_path / "out")
+    assert sorted(path for path in tmp_path.rglob("*") if path != tmp_path / "out") == before
 
 
 def test_several_categories_are_not_mixed(recording, tmp_path):

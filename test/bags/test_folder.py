@@ -12,6 +12,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from uop3d_core.bags import sqlite_file
 from uop3d_core.bags.definitions import type_store
 from uop3d_core.bags.folder import Recording, layout_of
 from uop3d_core.bags.synthetic import DETECTIONS, IMAGE, INFO, messages_of, write_film
@@ -92,7 +93,7 @@ def test_files_that_are_cut_off(whole: Path, tmp_path: Path, ending: str, share:
     images, problems = count(path)
     assert 40 * share - 20 <= images < 40 * share + 2 and images > 0
     assert len(problems) == 1 and str(path) in problems[0]
-    assert ("cut off" if ending == ".mcap" else "cannot be read") in problems[0]
+    assert ("was cut off" if ending == ".mcap" else "cannot be read") in problems[0]
 
 
 def test_an_mcap_file_without_its_end_loses_nothing(whole: Path, tmp_path: Path):
@@ -120,7 +121,8 @@ def test_a_chunk_broken_in_the_middle_is_left_out(whole: Path, tmp_path: Path, c
     path.write_bytes(data)
     images, problems = count(path)
     assert 30 < images < 40
-    assert len(problems) == 1 and "broken and was left out" in problems[0]
+    assert len(problems) == 2 and "broken and was left out" in problems[0]
+    assert f"lacks {40 - images} of 40 messages of {IMAGE}" in problems[1]
 
 
 def test_a_page_broken_in_the_middle_is_jumped_over(whole: Path, tmp_path: Path):
@@ -139,7 +141,8 @@ def test_a_length_that_is_nonsense_does_not_fill_the_memory(whole: Path, tmp_pat
     path = tmp_path / "huge.mcap"
     path.write_bytes(data[:8] + b"\x05" + (2**62).to_bytes(8, "little") + data[8:])
     with Recording(path) as bag:
-        assert list(bag.messages([IMAGE])) == [] and len(bag.problems) == 1
+        assert list(bag.messages([IMAGE])) == [] and len(bag.problems) == 2
+        assert "ends before its last record does" in bag.problems[0] and "lacks 40 of 40" in bag.problems[1]
 
 
 def test_metadata_that_is_missing(tmp_path: Path):
@@ -200,7 +203,7 @@ def test_a_compressed_file_that_is_cut_off(tmp_path: Path, whole: Path):
     assert 5 < images < 40 and any("cut off" in problem for problem in problems)
 
 
-def test_what_a_killed_recorder_left_in_the_log_is_read(tmp_path: Path, whole: Path):
+def test_what_a_killed_recorder_left_in_the_log_is_read(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "film.db3"
     shutil.copy(whole / "film.db3", path)
     writer = sqlite3.connect(path)
@@ -213,7 +216,11 @@ def test_what_a_killed_recorder_left_in_the_log_is_read(tmp_path: Path, whole: P
         shutil.copy(file, killed / file.name)
     writer.close()
     with Recording(killed / "film.db3") as bag:
-        assert len(list(bag.messages([IMAGE]))) == 80
+        assert len(list(bag.messages([IMAGE]))) == 80 and bag.problems == []
+    monkeypatch.setattr(sqlite_file, "READ_WITH_LOG", "mode=impossible")
+    with Recording(killed / "film.db3") as bag:
+        assert len(list(bag.messages([IMAGE]))) == 40
+        assert len(bag.problems) == 1 and "film.db3-wal, the log of a recorder that was killed" in bag.problems[0]
 
 
 @pytest.mark.parametrize(

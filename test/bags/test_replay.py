@@ -26,6 +26,7 @@ from uop3d_core.bags.synthetic import DEPTH, FIXED, IMAGE, INFO, OPTICAL, Sent, 
 from uop3d_core.bags.synthetic import DETECTIONS as BOXES
 from uop3d_core.bags.writing import writing
 from uop3d_core.capture.synthetic.film import START_NS
+from uop3d_core.config import ReplaySettings
 from uop3d_core.geometry import rotation_error
 from uop3d_core.images import mask_box
 from uop3d_core.messages.building import Messages
@@ -83,7 +84,7 @@ def test_what_is_written_is_what_the_stream_says(tmp_path: Path, ending: str):
     assert list(report.objects) == [f"{CATEGORY}_1"] and report.span_s == pytest.approx(0.4)
     seen = report.objects[f"{CATEGORY}_1"]
     assert (seen.images, seen.boxes, seen.confirmed) == (5, 5, 3) and seen.scale == pytest.approx(UNIT_M)
-    assert {"decoding", "tracking", "writing", "metric"} <= report.seconds.keys()
+    assert {"decoding", "tracking", "writing", "metric", "reading"} <= report.seconds.keys()
     assert {topic: len(messages) for topic, messages in written.items()} == {
         OBJECTS: 5, ESTIMATES: 5, DETECTIONS: 5, POSES: 5, MARKERS: 5, "/tf": 3,
     }  # fmt: skip
@@ -185,7 +186,8 @@ def test_boxes_from_a_file(tmp_path: Path):
     report, written = run(tmp_path, bag, boxes=tmp_path / "boxes.json", labels=Labels.parse([f"spud={CATEGORY}"]))
     assert (report.images, report.boxes, report.found) == (4, 3, 3)
     assert report.problems == (
-        "1 images for which no detector spoke; they were left out",
+        "1 images for which no detector spoke were left out; the first: the nearest boxes are 0.100 s away "
+        "(--set replay.slop_s=... allows more)",
         "1 messages with boxes whose image is not there",
     )
     [track] = directly([0, 1, 2])[-1].tracks
@@ -200,9 +202,41 @@ def test_detections_that_come_late_or_never(tmp_path: Path):
         return sorted(late, key=lambda each: each.log_ns)
 
     report, written = run(tmp_path, record(tmp_path / "film.mcap", slow))
-    assert report.images == 4 and report.problems == ("1 images for which no detector spoke; they were left out",)
+    [problem] = report.problems
+    assert report.images == 4 and problem.startswith("1 images for which no detector spoke were left out; the first: ")
     stamps = [stamp_ns(message.content.header.stamp) for message in written[OBJECTS]]
     assert stamps == [shot.stamp_ns for shot in painted_film().shots[1:]]
+
+
+@pytest.mark.parametrize(("milliseconds", "matched"), [(8, True), (12, False)])
+def test_detections_with_other_stamps(tmp_path: Path, milliseconds: int, matched: bool):
+    def skewed(sent: list[Sent]) -> list[Sent]:
+        build = Messages(message_class, {})
+        for each in sent:
+            if each.topic == BOXES:
+                stamp = stamp_ns(each.message.header.stamp) + milliseconds * 1_000_000
+                each.message.header = build.header(Place(stamp, OPTICAL))
+        return sent
+
+    bag = record(tmp_path / "film.mcap", skewed)
+    if matched:
+        assert run(tmp_path, bag)[0].images == 5
+        return
+    with pytest.raises(ValueError, match="no image could be used: 5 images .* the nearest boxes are 0.012 s away"):
+        run(tmp_path, bag)
+    assert run(tmp_path, bag, settings=ReplaySettings(slop_s=0.02))[0].images == 5
+
+
+def test_images_without_stamps(tmp_path: Path):
+    def unstamped(sent: list[Sent]) -> list[Sent]:
+        build = Messages(message_class, {})
+        for each in sent:
+            if each.topic in (IMAGE, BOXES):
+                each.message.header = build.header(Place(0, OPTICAL))
+        return sent
+
+    report, _ = run(tmp_path, record(tmp_path / "film.mcap", unstamped))
+    assert report.images == 1 and "its stamp is 0: the driver has to set header.stamp" in report.problems[0]
 
 
 def test_images_out_of_order_are_sorted(tmp_path: Path):
@@ -225,7 +259,7 @@ def test_a_repeated_recording_begins_anew(tmp_path: Path):
     def twice(sent: list[Sent]) -> list[Sent]:
         return sent + [replace(each, log_ns=each.log_ns + 10**10) for each in sent]
 
-    settings = ReplayOptions().settings.model_copy(update={"jump_s": 0.3})
+    settings = ReplaySettings(jump_s=0.3)
     report, written = run(tmp_path, record(tmp_path / "film.mcap", twice), settings=settings)
     assert report.images == 10 and list(report.objects) == [f"{CATEGORY}_1", f"{CATEGORY}_2"]
     assert [p for p in report.problems if "went back" in p] == [
@@ -318,7 +352,7 @@ def test_the_output_is_not_the_input(tmp_path: Path):
 
 def test_an_interrupted_replay_leaves_nothing(tmp_path: Path):
     def interrupt(stage: str, done: int, total: int) -> None:
-        if done == 3:
+        if stage == "images" and done == 3:
             raise KeyboardInterrupt
 
     bag = record(tmp_path / "film.mcap")
@@ -335,7 +369,8 @@ def test_progress_counts_images(tmp_path: Path):
         tmp_path / "out.mcap",
         progress=lambda *call: calls.append(call),
     )
-    assert calls[0] == ("images", 0, 5) and calls[-1] == ("images", 5, 5)
+    assert calls[0] == ("first look", 0, 10) and ("first look", 10, 10) in calls
+    assert calls[11] == ("images", 0, 5) and calls[-1] == ("images", 5, 5)
 
 
 def test_compressed_images(tmp_path: Path):

@@ -1,11 +1,13 @@
 """Viewpoints by hand and by the datasets' own projection, annotation files in their real form, protocols, damage."""
 
 import math
+import re
+import struct
 
 import numpy as np
 import pytest
 from mat_files import annotated, save_record, viewpoint, write_objectnet3d, write_pascal3d
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from uop3d_core.evaluation.mat_records import Viewpoint, read_record
 from uop3d_core.evaluation.objectnet3d import read_objectnet3d
@@ -83,6 +85,23 @@ def test_record(tmp_path):
     np.testing.assert_array_equal(intrinsics(view), [[3000, 0, 170], [0, 3000, 120], [0, 0, 1]])
 
 
+def test_files_have_the_nesting_that_is_known(tmp_path):
+    """Indices of readers in the wild, which use scipy as it comes."""
+    save_record(tmp_path / "a.mat", annotated(), annotated("bus", viewpoint=np.zeros((0, 0))))
+    record = loadmat(tmp_path / "a.mat")["record"]
+    assert record["filename"][0][0][0] == "a.JPEG"
+    assert record[0][0]["size"]["width"][0][0][0][0] == 320
+    car, bus = record["objects"][0][0][0]
+    assert car["class"][0] == "car"
+    assert car["cad_index"][0][0] == 2
+    assert car["bbox"][0].tolist() == [101, 81, 240, 160]
+    assert car["viewpoint"]["azimuth"][0][0][0][0] == 30
+    assert car["viewpoint"][0][0]["azimuth"].item() == 30
+    assert car["anchors"][0][0]["left_front_wheel"]["status"] == 1
+    assert car["anchors"][0][0]["left_front_wheel"]["location"][0][0][0].tolist() == [120, 130]
+    assert bus["viewpoint"].dtype.names is None
+
+
 def test_record_with_one_object_and_empty_fields(tmp_path):
     coarse = viewpoint(azimuth=None, elevation=None, distance=np.zeros((0, 0)), focal=0.0)
     save_record(tmp_path / "a.mat", annotated(viewpoint=coarse, anchors=np.zeros((0, 0)), cad_index=np.zeros((0, 0))))
@@ -94,9 +113,6 @@ def test_record_with_one_object_and_empty_fields(tmp_path):
 
 
 BAD_OBJECTS = {
-    "short box": (annotated(bbox=np.array([1.0, 2.0, 3.0])), "bbox must be 4 finite number"),
-    "box of nothing": (annotated(bbox=np.zeros((0, 0))), "bbox must be 4 finite number"),
-    "turned box": (annotated(bbox=np.array([9.0, 9.0, 2.0, 2.0])), "is not left, top, right, bottom"),
     "no class": (annotated(**{"class": np.zeros((0, 0))}), "object 0 has no class"),
     "NaN": (annotated(viewpoint=viewpoint(azimuth=np.nan)), "viewpoint: azimuth must be 1 finite number"),
     "text": (annotated(viewpoint=viewpoint(px="left")), r"viewpoint: px must be 1 number\(s\)"),
@@ -135,6 +151,29 @@ def test_bad_files(tmp_path):
             read_record(path)
 
 
+def test_counts_that_do_not_fit(tmp_path):
+    path, plain = tmp_path / "a.mat", struct.pack("<IIii", 5, 8, 1, 1)
+    save_record(path, annotated(), annotated())
+    content = path.read_bytes()
+    places = [match.start() for match in re.finditer(re.escape(plain), content)]
+    assert len(places) > 20
+    for place in places:
+        for count in (2**27, 2**31 - 1, -1):
+            path.write_bytes(content[:place] + struct.pack("<IIii", 5, 8, 1, count) + content[place + 16 :])
+            with pytest.raises(ValueError, match="announces .* elements"):
+                read_record(path)
+
+
+def test_compressed_files(tmp_path):
+    path = tmp_path / "a.mat"
+    savemat(path, {"record": {"objects": {"class": "car", "bbox": [1.0, 2, 3, 4]}}}, do_compression=True)
+    assert read_record(path).objects[0].category == "car"
+    savemat(path, {"record": np.zeros(2**24)}, do_compression=True)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(ValueError, match="unpacks to more than 64 MB"):
+        read_record(path)
+
+
 def test_pascal3d_protocol(tmp_path):
     root = write_pascal3d(
         tmp_path / "p3d",
@@ -147,10 +186,17 @@ def test_pascal3d_protocol(tmp_path):
             "n1_6": [annotated(anchors=np.zeros((0, 0)))],
             "n1_7": [annotated("bus"), annotated()],
             "n1_8": [annotated(viewpoint=np.zeros((0, 0)))],
+            "n1_9": [annotated(), annotated(bbox=np.zeros((0, 0)))],
+            "n1_a": [annotated(bbox=np.array([9.0, 9.0, 9.0, 9.0]))],
+            "n1_b": [annotated(bbox=np.array([1.0, 2.0, 3.0]))],
+            "n1_c": [annotated(bbox=np.array([1.0, 2.0, np.nan, 3.0]))],
+            "n1_d": [annotated()],
         },
     )
+    (root / "Annotations" / "car_imagenet" / "n1_d.mat").write_bytes(b"broken")
     found = read_pascal3d(root, "car")
-    assert [item.name for item in found.images] == ["n1_1", "n1_2"]
+    assert [item.name for item in found.images] == ["n1_1", "n1_2", "n1_9"]
+    assert "n1_d.mat: not a readable .mat file" in found.skipped.pop("n1_d")
     assert found.images[0].label.flags == {"occluded"}
     assert found.images[0].image == root / "Images" / "car_imagenet" / "n1_1.JPEG"
     assert found.skipped == {
@@ -160,6 +206,9 @@ def test_pascal3d_protocol(tmp_path):
         "n1_6": "keypoints are not annotated",
         "n1_7": "the first object is a bus",
         "n1_8": "no object has a viewpoint",
+        "n1_a": "the box is empty",
+        "n1_b": "the box is empty",
+        "n1_c": "the box is empty",
     }
 
 
@@ -173,6 +222,7 @@ def test_objectnet3d_protocol(tmp_path):
             "n2_3": [annotated(viewpoint=viewpoint(focal=0.0))],
             "n2_4": [annotated(anchors=None)],
             "n2_5": [annotated()],
+            "n2_6": [annotated(bbox=np.zeros((0, 0)))],
         },
     )
     (root / "Annotations" / "n2_5.mat").write_bytes(b"broken")
@@ -183,7 +233,8 @@ def test_objectnet3d_protocol(tmp_path):
     assert math.degrees(found.images[0].viewpoint.azimuth) == pytest.approx(330)
     assert found.skipped["n2_3"] == "no object has a focal length"
     assert "not a readable .mat file" in found.skipped["n2_5"]
-    assert told[-1] == ("annotations", 5, 5)
+    assert found.skipped["n2_6"] == "the box is empty"
+    assert told[-1] == ("annotations", 6, 6)
     with pytest.raises(ValueError, match=r"no image of 'boat'; there are bus, car; 1 files were left out"):
         read_objectnet3d(root, "boat")
     with pytest.raises(FileNotFoundError, match=r"train\.txt: no such image set; there are test"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from uop3d_core.bags.images import rgb_of
 from uop3d_core.bags.reading import Bag, Sources
-from uop3d_core.bags.replay import MARKERS, OBJECTS
+from uop3d_core.bags.replay import MARKERS, NO_FRAME, OBJECTS
 from uop3d_core.geometry import Array, transform
 from uop3d_core.messages.markers import ADD, DELETE, DELETE_ALL, LINE_LIST, TEXT, TRIANGLE_LIST
 from uop3d_core.messages.reading import camera_of, pose_transform_of, stamp_ns
@@ -52,10 +52,9 @@ def filmstrip(
     chosen = {stamps[i] for i in np.linspace(0, len(stamps) - 1, min(pictures, len(stamps))).round().astype(int)}
     drawn: dict[int, Array] = {}
     with Bag(images) as bag:
-        for message in bag.messages({topic for topic in (sources.image, sources.info) if topic}):
-            if message.raw.topic == sources.info:
-                camera = camera_of(message.content, rectified) if camera is None else camera
-                continue
+        if camera is None and sources.info is not None:
+            camera = camera_of(next(bag.messages([sources.info])).content, rectified)
+        for message in bag.messages([sources.image]):
             stamp = stamp_ns(message.content.header.stamp)
             if stamp in chosen and camera is not None:
                 drawn[stamp] = _draw(message.content, camera, scenes[stamp])
@@ -90,7 +89,7 @@ def _scenes(path: Path) -> dict[int, list[Any]]:
 def _draw(image: Any, camera: Camera, markers: list[Any]) -> Array:
     solids, arrows, texts = list[Solid](), list[Arrow](), list[Text]()
     for marker in markers:
-        if marker.header.frame_id != image.header.frame_id:
+        if marker.header.frame_id != (image.header.frame_id.lstrip("/") or NO_FRAME):
             raise ValueError(f"a marker is in frame {marker.header.frame_id}, the image in {image.header.frame_id}")
         cam_T_marker = pose_transform_of(marker.pose)
         if marker.type == TRIANGLE_LIST:

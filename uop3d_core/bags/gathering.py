@@ -21,6 +21,7 @@ from uop3d_core.bags.transforms import Transforms
 from uop3d_core.geometry import Array
 from uop3d_core.messages.reading import Labels, camera_of, detections_of, stamp_ns, transform_of
 from uop3d_core.predictions import read_timed_detections
+from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera, Detection
 
 
@@ -50,12 +51,20 @@ class Boxes:
         """Detections of an image by its place, or by its time or nearly; None where no detector spoke of it."""
         if index in self._by_index:
             return self._by_index.pop(index)
-        if self._stamps is None:
-            self._stamps = sorted(self._by_stamp)
-        near = nearest(self._stamps, stamp, self._slop_ns)
+        near = nearest(self._sorted(), stamp, self._slop_ns)
         if near is None or not self._by_stamp[near]:
             return None
         return self._by_stamp[near].popleft()
+
+    def away_s(self, stamp: int) -> float | None:
+        """How far in time the nearest detections of any image are; None where there are none at all."""
+        near = nearest(self._sorted(), stamp, None)
+        return None if near is None else abs(near - stamp) / 1e9
+
+    def _sorted(self) -> list[int]:
+        if self._stamps is None:
+            self._stamps = sorted(self._by_stamp)
+        return self._stamps
 
     @property
     def left(self) -> int:
@@ -101,6 +110,7 @@ def gather(
     rectified: bool = False,
     camera: Camera | None = None,
     with_transforms: bool = False,
+    progress: Progress = silent,
 ) -> Gathered:
     """Read everything but images.
 
@@ -113,6 +123,7 @@ def gather(
         rectified: whether the images are rectified.
         camera: of all images, instead of what the recording says.
         with_transforms: read TF, too.
+        progress: told of messages.
 
     Raises:
         ValueError: the recording has no usable camera, or no TF though it is needed.
@@ -124,8 +135,10 @@ def gather(
             raise ValueError(f"{bag.path} has no {TF}, so it does not tell how the camera moved in a fixed frame")
         topics |= moving
     boxes, transforms, cameras = Boxes(slop_ns), Transforms(), list[tuple[int, Camera]]()
-    before = None
-    for message in bag.messages(topics):
+    before, total = None, sum(bag.topics[topic].count for topic in topics)
+    progress("first look", 0, total)
+    for done, message in enumerate(bag.messages(topics), 1):
+        progress("first look", done, max(done, total))
         topic, content = message.raw.topic, message.content
         if topic == sources.info:
             key = _calibration(content)
@@ -142,7 +155,8 @@ def gather(
     if camera is not None:
         cameras = [(0, camera)]
     if not cameras:
-        raise ValueError(f"{bag.path}: no message of {sources.info} tells a camera: {'; '.join(losses.sentences)}")
+        reasons = "; ".join([*losses.sentences, *bag.problems]) or "there is none"
+        raise ValueError(f"{bag.path}: no message of {sources.info} tells a camera: {reasons}")
     return Gathered(Cameras(cameras), boxes, transforms)
 
 

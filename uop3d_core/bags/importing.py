@@ -127,8 +127,10 @@ def _gather(bag: Bag, sources: Sources, rectified: bool, losses: Losses) -> tupl
     moving = {name for name in (TF, TF_STATIC) if name in bag.topics and bag.topics[name].type == TRANSFORMS}
     odometry = {topic.name for topic in bag.topics.values() if topic.type == ODOMETRY and topic.count}
     if not moving | odometry:
-        raise ValueError(f"{bag.path} has neither {TF} nor odometry, so nothing tells how the camera moved; "
-                         f"`uop3d capture` finds cameras of images alone; {listing(bag.topics)}")  # fmt: skip
+        raise ValueError(
+            f"{bag.path} has neither {TF} nor odometry, so nothing tells how the camera moved; `uop3d capture` finds "
+            f"cameras of images alone; {listing(bag.topics)}"
+        )
     transforms, cameras, later = Transforms(), list[tuple[int, Camera]](), list[Any]()
     for message in bag.messages({str(sources.info)} | moving | odometry):
         content = message.content

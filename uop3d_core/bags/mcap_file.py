@@ -60,12 +60,20 @@ class McapFile:
         """Messages of some topics, in the order of the file."""
         from mcap.records import Channel, Message
 
-        wanted: dict[int, str] = {}
+        channels, _, expected = self._summary() or ({}, {}, {})
+        wanted = {number: channel.topic for number, channel in channels.items() if channel.topic in topics}
+        counts = Counter[int]()
         for record in self._records():
             if isinstance(record, Channel) and record.topic in topics:
                 wanted[record.id] = record.topic
             elif isinstance(record, Message) and record.channel_id in wanted:
+                counts[record.channel_id] += 1
                 yield RawMessage(wanted[record.channel_id], record.log_time, record.data)
+        for number, topic in wanted.items():
+            if (missing := expected.get(number, 0) - counts[number]) > 0:
+                note(
+                    self.problems, f"{self.path} lacks {missing} of {expected[number]} messages of {topic} in its index"
+                )
 
     def _summary(self) -> tuple[dict[int, Any], dict[int, Any], dict[int, int]] | None:
         """Channels, schemas and counts from the end of the file; None where there is no such end."""
@@ -121,8 +129,12 @@ class McapFile:
                 yield from inner
 
     def _broken(self, position: int, size: int, error: Exception) -> str:
-        if position >= size:
-            return f"{self.path} ends in the middle of a record: it was cut off; what comes before is used"
+        from mcap.exceptions import EndOfFile, RecordLengthLimitExceeded
+
+        if isinstance(error, EndOfFile | RecordLengthLimitExceeded):
+            return (
+                f"{self.path} ends before its last record does: it was cut off, or is broken; what comes before is used"
+            )
         return f"{self.path} is broken near byte {position} of {size}, what comes after is lost ({_said(error)})"
 
 

@@ -75,7 +75,8 @@ def in_order(
             losses.add(f"images of {sources.image} that came too late, after newer ones", f"at {stamp} ns")
             continue
         if stamp == last or any(stamp == each[0] for each in waiting):
-            losses.add(f"images of {sources.image} with the stamp of another one", f"at {stamp} ns")
+            reason = f"at {stamp} ns" if stamp else "its stamp is 0: the driver has to set header.stamp"
+            losses.add(f"images of {sources.image} with the stamp of another one", reason)
             continue
         heapq.heappush(waiting, (stamp, number, message))
         if len(waiting) > settings.window:
@@ -84,8 +85,8 @@ def in_order(
         yield leave()
 
 
-def nearest(stamps: Sequence[int], stamp: int, slop_ns: int) -> int | None:
-    """The nearest of sorted stamps, if it is not farther than the slop."""
+def nearest(stamps: Sequence[int], stamp: int, slop_ns: int | None) -> int | None:
+    """The nearest of sorted stamps, if it is not farther than the slop; None allows any distance."""
     index = bisect_left(stamps, stamp)
     best = min(stamps[max(index - 1, 0) : index + 1], key=lambda each: abs(each - stamp), default=None)
-    return best if best is not None and abs(best - stamp) <= slop_ns else None
+    return best if best is not None and (slop_ns is None or abs(best - stamp) <= slop_ns) else None

@@ -6,6 +6,7 @@ In: a path, names of topics or none. Out: Topics, and typed messages. What canno
 from __future__ import annotations
 
 import posixpath
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ class Bag:
         for raw in self._recording.messages(topics):
             try:
                 content = type_store().deserialize_cdr(raw.data, self.topics[raw.topic].type)
-            except (SerdeError, IndexError, OverflowError, MemoryError) as error:
+            except (SerdeError, struct.error, ValueError, IndexError, OverflowError, MemoryError) as error:
                 self.losses.add(f"messages of {raw.topic} that cannot be decoded", str(error))
                 continue
             yield Stamped(raw, content)

@@ -7,7 +7,7 @@ Messages have the header of their image and the time at which that image arrived
 from __future__ import annotations
 
 import math
-from collections import Counter
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +194,8 @@ class _Run:
     ) -> None:
         self._stream, self._bag, self._sources = stream, bag, sources
         self._writer, self._options = writer, options
-        self._losses, self._watch, self._seconds = Losses(), Stopwatch(), Counter[str]()
+        self._losses, self._watch = Losses(), Stopwatch()
+        self._seconds: dict[str, float] = {}
         self._build = Messages(message_class, stream.templates)
         self._markers = MarkerDrawer(self._build, octets)
         self._objects: dict[str, Seen] = {}
@@ -204,24 +205,26 @@ class _Run:
     def all_images(self, progress: Progress) -> None:
         """Look through the recording, then take image after image."""
         options, sources, total = self._options, self._sources, self._bag.topics[self._sources.image].count
-        progress("images", 0, total)
         for topic, kind in OUTPUTS.items():
             self._writer.announce(topic, kind)
-        gathered = self._gather()
+        gathered = self._gather(progress)
+        progress("images", 0, total)
         topics = {topic for topic in (sources.image, sources.depth) if topic}
         self._stream.reset()
+        begun = time.perf_counter()
         for picture in in_order(self._bag.messages(topics), sources, options.settings, self._losses):
             self._take(picture, gathered)
             self._index += 1
             progress("images", self._index, total)
         progress("images", total, total)
+        self._seconds["reading"] = max(0.0, time.perf_counter() - begun - sum(self._seconds.values()))
         self._losses.add("messages with boxes whose image is not there", count=gathered.boxes.left)
         if options.images:
             self._copy()
         if not self._images:
             raise ValueError(f"{self._bag.path}: no image could be used: {'; '.join(self._problems)}")
 
-    def _gather(self) -> Gathered:
+    def _gather(self, progress: Progress) -> Gathered:
         options = self._options
         gathered = gather(
             self._bag,
@@ -232,6 +235,7 @@ class _Run:
             options.rectified,
             options.camera,
             options.fixed_frame is not None,
+            progress,
         )
         if options.boxes is not None:
             gathered.boxes.add_file(options.boxes, options.labels)
@@ -248,7 +252,13 @@ class _Run:
             self._markers.forget()
         detections = gathered.boxes.take(picture.stamp_ns, self._index)
         if detections is None:
-            self._losses.add("images for which no detector spoke; they were left out")
+            away_s = gathered.boxes.away_s(picture.stamp_ns)
+            reason = (
+                ""
+                if away_s is None
+                else f"the nearest boxes are {away_s:.3f} s away (--set replay.slop_s=... allows more)"
+            )
+            self._losses.add("images for which no detector spoke were left out", reason)
             return
         message, raw = picture.message.content, picture.message.raw
         try:
@@ -266,8 +276,8 @@ class _Run:
         self._count(place, detections, result)
         with self._watch("writing"):
             self._write(place, raw.log_ns, result)
-        self._seconds.update(result.seconds)
-        self._seconds.update(self._watch.taken())
+        for step, seconds in (result.seconds | self._watch.taken()).items():
+            self._seconds[step] = self._seconds.get(step, 0.0) + seconds
 
     def _frame(self, message: Any, camera: Camera) -> Frame:
         if is_depth(message):

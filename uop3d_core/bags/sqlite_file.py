@@ -14,6 +14,9 @@ from urllib.parse import quote
 
 from uop3d_core.bags.storage import RawMessage, Topic, note
 
+READ, READ_WITH_LOG = "mode=ro&immutable=1", "mode=ro"
+"""How the file is opened: where a killed recorder left a log beside it, that is read along, and sqlite may put an index
+of the log (.db3-shm) there."""
 MAX_STEP = 1 << 20
 """Longest jump over messages that cannot be read."""
 
@@ -28,20 +31,26 @@ class SqliteFile:
             ValueError: not such a database.
         """
         self.path, self.problems = path, list[str]()
+        log = path.with_name(f"{path.name}-wal")
+        self._mode = READ_WITH_LOG if log.is_file() and log.stat().st_size else READ
         try:
-            with closing(self._connect()) as database:
-                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = self._tables()
         except sqlite3.Error as error:
-            raise ValueError(f"{path} is not a readable sqlite3 database ({error})") from error
+            if self._mode == READ:
+                raise ValueError(f"{path} is not a readable sqlite3 database ({error})") from error
+            note(self.problems, f"{log}, the log of a recorder that was killed, cannot be read ({error})")
+            self._mode = READ
+            tables = self._tables()
         if missing := {"topics", "messages"} - tables:
             raise ValueError(f"{path} is a database without the tables of a recording: {', '.join(sorted(missing))}")
         self._has_definitions = "message_definitions" in tables
 
+    def _tables(self) -> set[str]:
+        with closing(self._connect()) as database:
+            return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
     def _connect(self) -> sqlite3.Connection:
-        """Open for reading; a log that a killed recorder left beside the file is read along."""
-        log = self.path.with_name(f"{self.path.name}-wal")
-        mode = "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
-        database = sqlite3.connect(f"file:{quote(str(self.path.absolute()))}?{mode}", uri=True)
+        database = sqlite3.connect(f"file:{quote(str(self.path.absolute()))}?{self._mode}", uri=True)
         database.text_factory = lambda raw: raw.decode("utf-8", "replace")
         database.execute("PRAGMA writable_schema = ON")  # lets sqlite look into files that are shorter than they say
         return database

@@ -263,16 +263,11 @@ def _sequence(
 
 
 def _shot(root: Path, entry: dict[str, Any], where: str) -> Shot:
-    parts = {key: entry.get(key) for key in ("image", "viewpoint", "mask")}
-    for key in ("image", "viewpoint"):
-        if not isinstance(parts[key], dict):
-            raise ValueError(f"{where}: {key} must be an object, got {show(parts[key])}")
-    image: dict[str, Any] = parts["image"]  # type: ignore[assignment]
-    viewpoint: dict[str, Any] = parts["viewpoint"]  # type: ignore[assignment]
+    image, viewpoint = _part(entry, "image", where), _part(entry, "viewpoint", where)
     path = file_inside(root, image.get("path"), f"{where}: image")
     height, width = (int(value) for value in numbers(image.get("size"), 2, f"{where}: size of the image"))
     check_size(path, (width, height), where)
-    mask = parts["mask"].get("path") if isinstance(parts["mask"], dict) else None
+    mask = None if entry.get("mask") is None else _part(entry, "mask", where).get("path")
     return Shot(
         path.stem,
         path,
@@ -280,6 +275,13 @@ def _shot(root: Path, entry: dict[str, Any], where: str) -> Shot:
         cam_T_world_of(viewpoint, where),
         None if mask is None else file_inside(root, mask, f"{where}: mask"),
     )
+
+
+def _part(entry: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = entry.get(key)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: {key} must be an object, got {show(value)}")
+    return value
 
 
 def _frame_annotation(shot: Shot, index: int, sequence: str, draft: Path, base: str) -> dict[str, Any]:

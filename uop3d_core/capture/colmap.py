@@ -128,18 +128,18 @@ def write_colmap(recording: Recording, folder: Path, text: bool = False) -> None
         ValueError: a camera cannot be held, or a name cannot be a file name.
     """
     check_names([shot.name for shot in recording.shots], recording.name)
-    cameras: dict[tuple[object, ...], int] = {}
+    cameras: dict[ModelCamera, int] = {}
     images = []
     with replaced_when_complete(Path(folder).absolute()) as draft:
         for shot in recording.shots:
             camera = model_camera_of(shot.camera, f"camera of frame {shot.name}")
-            number = cameras.setdefault((camera.model, camera.width, camera.height, camera.params), len(cameras) + 1)
+            number = cameras.setdefault(camera, len(cameras) + 1)
             image = place_image(shot, draft / "images")
             if shot.mask is not None:
                 place_mask(shot, draft / "masks" / f"{image.name}.png")
             T = shot.cam_T_world
             images.append(ModelImage(quaternion_of_rotation(T[:3, :3]), T[:3, 3], number, image.name))
-        known = {number: ModelCamera(*key) for key, number in cameras.items()}  # type: ignore[arg-type]
+        known = {number: camera for camera, number in cameras.items()}
         points = np.zeros((0, 3)) if recording.points is None else recording.points
         write_model(Model(known, tuple(images), points), draft / "sparse" / "0", text)
 

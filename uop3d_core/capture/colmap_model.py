@@ -37,7 +37,7 @@ FILES = ("cameras", "images")
 LONGEST_NAME = 4096
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ModelCamera:
     """One camera: name of its model, size in pixels, parameters in COLMAP's order."""
 

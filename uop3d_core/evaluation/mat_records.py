@@ -8,6 +8,7 @@ Structure: https://cvgl.stanford.edu/projects/pascal3d.html, https://github.com/
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from uop3d_core.evaluation.mat_counts import check_counts
 from uop3d_core.geometry import Array
 
+LEVEL_5 = (b"\x00\x01IM", b"\x01\x00MI")
+"""Version and byte order in the header of files of version 5 to 7."""
 FLAGS = ("occluded", "truncated", "difficult")
 
 
@@ -49,7 +53,7 @@ class AnnotatedObject:
 
     Attributes:
         category: the dataset's name for it.
-        box: (4,) xyxy along the outer edges of pixels.
+        box: (4,) xyxy along the outer edges of pixels; NaN where there is none.
         viewpoint: or None where it was not annotated.
         cad: number of the CAD model, from 1; 0 where there is none.
         anchors: whether keypoints were annotated.
@@ -63,6 +67,12 @@ class AnnotatedObject:
     anchors: bool
     flags: frozenset[str]
 
+    @property
+    def has_box(self) -> bool:
+        """Whether the box is one."""
+        left, top, right, bottom = self.box
+        return bool(right > left + 1 and bottom > top + 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -71,26 +81,35 @@ class Record:
     objects: tuple[AnnotatedObject, ...]
 
 
+class UnreadableRecord(ValueError):
+    """An annotation that is damaged or none."""
+
+
 def read_record(path: Path) -> Record:
     """Read the annotation of one image.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no such file; the message says what is missing.
+        UnreadableRecord: it is no such file; the message says what is missing.
     """
     from scipy.io import loadmat
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
     try:
-        content = loadmat(path, struct_as_record=False, squeeze_me=True, variable_names=["record"])
+        raw = path.read_bytes()
+        if raw[124:128] in LEVEL_5:
+            check_counts(raw)
+        content = loadmat(io.BytesIO(raw), struct_as_record=False, squeeze_me=True, variable_names=["record"])
     except NotImplementedError as error:  # version 7.3 is another format
-        raise ValueError(f"{path}: is a MATLAB 7.3 file; save it again with save(..., '-v7')") from error
+        raise UnreadableRecord(f"{path}: is a MATLAB 7.3 file; save it again with save(..., '-v7')") from error
     except Exception as error:  # the reader raises whatever a broken file leads to
-        raise ValueError(f"{path}: not a readable .mat file ({error}); unpack the dataset again") from error
+        raise UnreadableRecord(f"{path}: not a readable .mat file ({error}); unpack the dataset again") from error
     record = content.get("record")
     if not hasattr(record, "_fieldnames") or not hasattr(record, "objects"):
-        raise ValueError(f"{path}: has no struct `record` with `objects`: this is no annotation of these datasets")
+        raise UnreadableRecord(
+            f"{path}: has no struct `record` with `objects`: this is no annotation of these datasets"
+        )
     structs = [item for item in np.atleast_1d(record.objects) if hasattr(item, "_fieldnames")]
     return Record(tuple(_object(item, f"{path}: object {index}") for index, item in enumerate(structs)))
 
@@ -98,20 +117,25 @@ def read_record(path: Path) -> Record:
 def _object(item: Any, where: str) -> AnnotatedObject:
     category = getattr(item, "class", "")
     if not isinstance(category, str) or not category:
-        raise ValueError(f"{where} has no class")
-    box = np.asarray(getattr(item, "bbox", ()), dtype=object).ravel()
-    left, top, right, bottom = _numbers(box, 4, f"{where}: bbox")
-    if not (right > left and bottom > top):
-        raise ValueError(f"{where}: bbox {[left, top, right, bottom]} is not left, top, right, bottom")
+        raise UnreadableRecord(f"{where} has no class")
     viewpoint = getattr(item, "viewpoint", None)
     return AnnotatedObject(
         category,
-        np.array([left - 1.5, top - 1.5, right - 0.5, bottom - 0.5]),
+        _box(getattr(item, "bbox", ())),
         _viewpoint(viewpoint, where) if hasattr(viewpoint, "_fieldnames") else None,
         int(_number(item, "cad_index", where) or 0),
         hasattr(getattr(item, "anchors", None), "_fieldnames"),
         frozenset(flag for flag in FLAGS if _number(item, flag, where)),
     )
+
+
+def _box(value: Any) -> Array:
+    """Box (4,) with the pixels' outer edges; NaN where there is none, as objects that nobody tests on may lack it."""
+    try:
+        left, top, right, bottom = _numbers(np.asarray(value, dtype=object).ravel(), 4, "bbox")
+    except ValueError:
+        return np.full(4, np.nan)
+    return np.array([left - 1.5, top - 1.5, right - 0.5, bottom - 0.5])
 
 
 def _viewpoint(item: Any, where: str) -> Viewpoint | None:
@@ -145,7 +169,7 @@ def _numbers(values: Sequence[Any] | Array, count: int, what: str) -> Array:
     try:
         found = np.array([float(value) for value in values])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be {count} number(s): {error}") from error
+        raise UnreadableRecord(f"{what} must be {count} number(s): {error}") from error
     if len(found) != count or not np.isfinite(found).all():
-        raise ValueError(f"{what} must be {count} finite number(s), got {found.tolist()}")
+        raise UnreadableRecord(f"{what} must be {count} finite number(s), got {found.tolist()}")
     return found

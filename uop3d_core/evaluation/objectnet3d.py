@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uop3d_core.evaluation.mat_records import AnnotatedObject, read_record
+from uop3d_core.evaluation.mat_records import AnnotatedObject, UnreadableRecord, read_record
 from uop3d_core.evaluation.viewpoints import LabelledImage, LabelledImages, image_list, inside
 from uop3d_core.progress import Progress, silent
 
@@ -38,7 +38,7 @@ def read_objectnet3d(root: Path, category: str, subset: str = "test", progress: 
         progress("annotations", done, len(names))
         try:
             record = read_record(inside(root, "Annotations", f"{name}.mat"))
-        except ValueError as error:  # the published protocol leaves out the files that scipy cannot read
+        except UnreadableRecord as error:  # as the published protocol does with files that scipy cannot read
             skipped[name] = str(error)
             continue
         item = next((item for item in record.objects if _usable(item)), None)
@@ -47,12 +47,13 @@ def read_objectnet3d(root: Path, category: str, subset: str = "test", progress: 
                 skipped[name] = "no object has a focal length"
             continue
         others.add(item.category)
-        if item.category == category:
-            image, cad = (
-                inside(root, "Images", f"{name}.JPEG"),
-                inside(root / "CAD", "off", category, f"{item.cad:02d}.off"),
-            )
-            images.append(LabelledImage(name, image, item, cad))
+        if item.category != category:
+            continue
+        if not item.has_box:
+            skipped[name] = "the box is empty"
+            continue
+        cad = inside(root, "CAD", "off", category, f"{item.cad:02d}.off")
+        images.append(LabelledImage(name, inside(root, "Images", f"{name}.JPEG"), item, cad))
     progress("annotations", len(names), len(names))
     if not images:
         reason = f"; {len(skipped)} files were left out, the first: {next(iter(skipped.values()))}" if skipped else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uop3d_core.evaluation.mat_records import AnnotatedObject, read_record
+from uop3d_core.evaluation.mat_records import AnnotatedObject, UnreadableRecord, read_record
 from uop3d_core.evaluation.viewpoints import LabelledImage, LabelledImages, image_list, inside
 
 SUFFIX = "_imagenet"
@@ -38,7 +38,11 @@ def read_pascal3d(root: Path, category: str, subset: str = "val") -> LabelledIma
     names = image_list(inside(sets, f"{category}{ending}"), about)
     images, skipped = [], {}
     for name in names:
-        record = read_record(inside(root, "Annotations", f"{category}{SUFFIX}", f"{name}.mat"))
+        try:
+            record = read_record(inside(root, "Annotations", f"{category}{SUFFIX}", f"{name}.mat"))
+        except UnreadableRecord as error:
+            skipped[name] = str(error)
+            continue
         labelled = [item for item in record.objects if item.viewpoint is not None]
         reason = _unusable(labelled[0], category) if labelled else "no object has a viewpoint"
         if reason:
@@ -66,5 +70,6 @@ def _unusable(item: AnnotatedObject, category: str) -> str:
         "the angles are coarse": not viewpoint.fine,
         "keypoints are not annotated": not item.anchors,
         "the focal length is 0": viewpoint.focal * viewpoint.viewport <= 0,
+        "the box is empty": not item.has_box,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
