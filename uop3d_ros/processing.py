@@ -28,6 +28,8 @@ from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings
 from uop3d_ros.pixels import Pixels, points
 
+GRACE_S = 1.0
+"""Nobody complains of a missing camera_info so soon after the node was activated."""
 FARTHEST = 2.0
 """A box may be so many times as wide and high as the image."""
 STALE_NS = 1_000_000_000
@@ -177,6 +179,8 @@ class Processor:
         return Scene(Frame(str(match.stamp_ns), camera, image), detections, evidence, place, cam_T_fixed)
 
     def _camera_of(self, info: Any) -> Camera:
+        if info is None and not self._health.silent("camera_info", GRACE_S):
+            raise NotUsable("no camera_info yet")
         if info is None:
             raise self._unusable("camera_info", "images come, but no camera_info: remap it, or start its publisher")
         if self._camera is not None and _same_camera(self._camera[0], info):
