@@ -81,13 +81,12 @@ class Processor:
             health: is told of problems and times.
             pixels: reads images.
         """
-        self.settings, self.frames = settings, None
+        self.settings = settings
+        self.frames: Frames | None = None
         self._outputs, self._health, self._pixels = outputs, health, pixels
         self._last_ns: int | None = None
         self._camera: tuple[Any, Camera] | None = None
         self.take(stream)
-
-    frames: Frames | None
 
     def take(self, stream: PoseStream) -> None:
         """Go on with other models."""
@@ -116,8 +115,8 @@ class Processor:
                 self._publish(scene.place, result)
         except NotUsable:
             return
-        except (ValueError, RuntimeError) as error:
-            self._health.problem("estimation", f"image could not be processed: {error}")
+        except Exception as error:  # every kind of network has errors of its own
+            self._health.problem("estimation", f"image could not be processed: {type(error).__name__}: {error}")
             return
         stages = {"queue": started - job.arrived, **watch.taken(), **result.seconds}
         self._health.took(
