@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
+from uop3d_core.cli.captures import captures
 from uop3d_core.cli.console import FriendlyGroup, err, out
 from uop3d_core.cli.demonstrating import demo
 from uop3d_core.cli.deploying import bench, compare, export
@@ -23,6 +24,8 @@ from uop3d_core.cli.learning import align, learn, orient, synchronize, train
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (learn, align, orient, train, estimate, synchronize, export, compare, bench, demo):
     app.command()(command)
+
+app.add_typer(captures, name="capture")
 
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
