@@ -211,7 +211,7 @@ class FrameSettings(Settings):
 class CameraSettings(Settings):
     """Cameras by structure from motion."""
 
-    features: int = Field(8192, ge=500, le=65_536, description="most features per picture")
+    features: int = Field(4096, ge=500, le=65_536, description="most features per picture")
     exhaustive: int = Field(36, ge=2, le=1000, description="all pairs are matched up to so many pictures")
     neighbours: int = Field(6, ge=1, le=1000, description="following pictures that each is matched with, beyond that")
     lookalikes: int = Field(8, ge=0, le=1000, description="and so many others that look the most alike")

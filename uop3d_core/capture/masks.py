@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from scipy.ndimage import label
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 
 from uop3d_core.cameras import pixels_of
-from uop3d_core.capture.object import ObjectRegion
+from uop3d_core.capture.ground import REACH, Ground, pixels_on, plain_ground, unlike_ground
+from uop3d_core.capture.object import CORE, ObjectRegion
+from uop3d_core.capture.segmenters import Segmenter
+from uop3d_core.capture.sfm import Reconstruction
 from uop3d_core.config import MaskSettings
 from uop3d_core.geometry import Array, transform
 from uop3d_core.progress import Progress, silent
@@ -25,6 +28,12 @@ from uop3d_core.volume import Lattice
 
 BORDER = 0.35
 """How far beyond the object's box a crop reaches, as a share of the box's side."""
+SEED = 1
+"""Radius in pixels of what a point that is seen tells of."""
+SLACK, DEPTH = (0.4, 0.25, 0.15, 0.1), (0.25, 0.2, 0.15, 0.12)
+"""How far outside of the volume's shadow nothing is object, how far inside all is: per round, shares of its size."""
+LIKE, UNLIKE = 0.6, 2.5
+"""Usual deviations from the ground within which a pixel shows it, and beyond which it does not."""
 CUTS = 2
 """Rounds of the graph cut's own colour models per call."""
 
@@ -40,6 +49,7 @@ class View:
         cam_T_world: (4, 4).
         origin: (2,) pixel of the whole picture at the crop's first pixel.
         step: pixels of the whole picture per pixel of the crop.
+        on, off: (N, 2) pixels of the crop that show points of the object, and of other things.
     """
 
     name: str
@@ -48,6 +58,8 @@ class View:
     cam_T_world: Array
     origin: Array
     step: float
+    on: Array
+    off: Array
 
     def project(self, points: Array) -> Array:
         """Pixels (N, 2) of the crop, NaN behind the camera, of (N, 3) points of the world."""
@@ -73,35 +85,37 @@ class CutOut:
 
 def cut_out(
     images: Mapping[str, Callable[[], Array]],
-    cameras: Mapping[str, Camera],
-    cam_T_world: Mapping[str, Array],
+    found: Reconstruction,
     region: ObjectRegion,
     settings: MaskSettings,
     progress: Progress = silent,
 ) -> CutOut:
     """Masks of the object in all pictures, from colour and geometry.
 
+    Args:
+        images: functions that read the pictures, by name.
+        found: cameras, and which points are seen where: such pixels are surely object, or surely not.
+        region: where the object is.
+        settings: how fine.
+        progress: told of every cut.
+
     Raises:
         ValueError: the object is in too few pictures, or the pictures do not agree on any volume.
     """
-    views = []
-    for name in sorted(images):
-        view = crop(name, images[name](), cameras[name], cam_T_world[name], region, settings.pixels)
-        if view is not None:
-            views.append(view)
-    if len(views) < 3:
-        raise ValueError(
-            f"what the cameras look at is seen in {len(views)} pictures only; keep the object in the middle"
-        )
+    views = _crops(images, found, region, settings)
     lattice, pixel = _lattice(region, settings.voxels), []
     world = _positions(lattice, region)
     pixel = [view.project(world.reshape(-1, 3)) for view in views]
     solid = _initial(lattice, region)
+    ground = _ground(region)
+    floor = [_floor_of(view, ground) for view in views] if ground is not None else []
     total = settings.rounds * len(views)
     for turn in range(settings.rounds):
+        shadows = [_silhouette(view, uv, solid, lattice) for view, uv in zip(views, pixel, strict=True)]
+        unlike = _unlike(views, ground, floor, shadows, turn)
         cuts = []
-        for number, (view, uv) in enumerate(zip(views, pixel, strict=True)):
-            cuts.append(_cut(view, _silhouette(view, uv, solid, lattice), region, turn))
+        for number, (view, shadow, other) in enumerate(zip(views, shadows, unlike, strict=True)):
+            cuts.append(_cut(view, shadow, other, turn))
             progress("masks", turn * len(views) + number + 1, total)
         solid = _carve(cuts, pixel, lattice.shape, settings.tolerance)
         if not solid.any():
@@ -112,8 +126,74 @@ def cut_out(
     return CutOut(finished, agreement, world[solid], lattice.spacing)
 
 
-def crop(name: str, image: Array, camera: Camera, cam_T_world: Array, region: ObjectRegion, pixels: int) -> View | None:
-    """The part of a picture about the object's box; None where the box is not in the picture."""
+def judge(
+    masks: Mapping[str, Array],
+    images: Mapping[str, Callable[[], Array]],
+    found: Reconstruction,
+    region: ObjectRegion,
+    settings: MaskSettings,
+) -> CutOut:
+    """Masks of another origin as they are, with how well each agrees with the volume that all make.
+
+    Raises:
+        ValueError: as `cut_out`.
+    """
+    views = [view for view in _crops(images, found, region, settings) if view.name in masks]
+    lattice = _lattice(region, settings.voxels)
+    world = _positions(lattice, region)
+    pixel = [view.project(world.reshape(-1, 3)) for view in views]
+    cuts = [_part(view, masks[view.name]) for view in views]
+    solid = _carve(cuts, pixel, lattice.shape, settings.tolerance)
+    if not solid.any():
+        raise ValueError("the masks have no common volume: they must show the same thing, which must not move")
+    shadows = [_silhouette(view, uv, solid, lattice) for view, uv in zip(views, pixel, strict=True)]
+    agreement = {v.name: _overlap(cut, s) for v, cut, s in zip(views, cuts, shadows, strict=True)}
+    return CutOut(dict(masks), agreement, world[solid], lattice.spacing)
+
+
+def segmented(
+    segmenter: Segmenter,
+    images: Mapping[str, Callable[[], Array]],
+    found: Reconstruction,
+    region: ObjectRegion,
+    settings: MaskSettings,
+    progress: Progress = silent,
+) -> dict[str, Array]:
+    """Masks (H, W) by a segmentation model, which is shown the crops about the object and a point in its middle."""
+    views = _crops(images, found, region, settings)
+    masks = {}
+    for number, view in enumerate(views):
+        point = view.project(region.centre[None])[0]
+        masks[view.name] = _full_size(view, segmenter(view.image, point) >= 0.5)
+        progress("masks", number + 1, len(views))
+    return masks
+
+
+def _crops(
+    images: Mapping[str, Callable[[], Array]], found: Reconstruction, region: ObjectRegion, settings: MaskSettings
+) -> list[View]:
+    views = []
+    for index, name in enumerate(found.names):
+        seen = found.seen[found.seen[:, 1] == index, 0]
+        on, off = (found.points[np.intersect1d(seen, some)] for some in (region.object_points, region.other_points))
+        view = crop(name, images[name](), found, region, settings.pixels, on, off)
+        if view is not None:
+            views.append(view)
+    if len(views) < 3:
+        raise ValueError(
+            f"what the cameras look at is seen in {len(views)} pictures only; keep the object in the middle"
+        )
+    return views
+
+
+def crop(
+    name: str, image: Array, found: Reconstruction, region: ObjectRegion, pixels: int, on: Array, off: Array
+) -> View | None:
+    """The part of a picture about the object's box; None where the box is not in the picture.
+
+    `on` and `off` are (N, 3) points of the world that the picture shows, on the object and elsewhere.
+    """
+    camera, cam_T_world = found.cameras[name], found.cam_T_world[name]
     corners = np.stack(np.meshgrid(*3 * [[-1, 1]], indexing="ij"), -1).reshape(-1, 3) * region.half
     uv = pixels_of(camera, transform(cam_T_world, region.centre + corners @ region.axes))
     if not np.isfinite(uv).all():
@@ -129,7 +209,9 @@ def crop(name: str, image: Array, camera: Camera, cam_T_world: Array, region: Ob
     step = max(1.0, max(part.shape[:2]) / pixels)
     shape = (max(1, round(part.shape[1] / step)), max(1, round(part.shape[0] / step)))
     small = cv2.resize(part, shape, interpolation=cv2.INTER_AREA) if step > 1 else part
-    return View(name, small, camera, cam_T_world, low + (step - 1) / 2, step)
+    origin = low + (step - 1) / 2
+    seeds = [(pixels_of(camera, transform(cam_T_world, points)) - origin) / step for points in (on, off)]
+    return View(name, small, camera, cam_T_world, origin, step, *seeds)
 
 
 def _lattice(region: ObjectRegion, voxels: int) -> Lattice:
@@ -142,19 +224,17 @@ def _positions(lattice: Lattice, region: ObjectRegion) -> Array:
 
 
 def _initial(lattice: Lattice, region: ObjectRegion) -> Array:
-    """(X, Y, Z) bool: the convex hull of the object's points and their feet, or an ellipsoid where there are few."""
-    local = lattice.points
-    try:
-        points = (region.points - region.centre) @ region.axes.T
-        if region.floor is not None:
-            points = np.concatenate([points, points * [1, 1, 0] + [0, 0, -region.half[2]]])
-        planes = ConvexHull(points).equations
-        inside = np.ones(lattice.shape, bool)
-        for plane in planes:
-            inside &= local @ plane[:3] + plane[3] < lattice.spacing
-        return inside
-    except (QhullError, ValueError):
-        return ((local / region.half) ** 2).sum(-1) < 0.5
+    """(X, Y, Z) bool: the convex hull of the object's points, thickened, and what is below it down to the floor."""
+    thick = CORE * region.distance
+    local = (region.points - region.centre) @ region.axes.T if len(region.points) else np.zeros((1, 3))
+    ball = np.concatenate([np.eye(3), -np.eye(3)]) * thick
+    around = (local[:, None] + ball).reshape(-1, 3)
+    if region.floor is not None:
+        around = np.concatenate([around, around * [1, 1, 0] + [0, 0, -region.half[2]]])
+    inside = np.ones(lattice.shape, bool)
+    for plane in ConvexHull(around).equations:
+        inside &= lattice.points @ plane[:3] + plane[3] < 0
+    return inside
 
 
 def _silhouette(view: View, uv: Array, solid: Array, lattice: Lattice) -> Array:
@@ -178,17 +258,67 @@ def _pixels_per_step(uv: Array, lattice: Lattice) -> float:
     return float(np.nanmax(steps))
 
 
-def _cut(view: View, shadow: Array, region: ObjectRegion, turn: int) -> Array:
-    """(h, w) bool by graph cut: surely object well inside the shadow, surely not far outside of it."""
-    size = max(3.0, np.sqrt(shadow.sum()))
-    slack = (0.22, 0.14, 0.1, 0.08)[min(turn, 3)]
-    far = cv2.distanceTransform((~shadow).astype(np.uint8), cv2.DIST_L2, 5) > slack * size
-    deep = (
-        cv2.distanceTransform(shadow.astype(np.uint8), cv2.DIST_L2, 5) > (0.25, 0.18, 0.14, 0.12)[min(turn, 3)] * size
-    )
+def _ground(region: ObjectRegion) -> Ground | None:
+    """The piece of the support plane about the object."""
+    if region.floor is None:
+        return None
+    foot = region.centre - (region.floor[:3] @ region.centre + region.floor[3]) * region.floor[:3]
+    return Ground(foot, region.axes[:2], REACH * float(region.half.max()), region.floor)
+
+
+def _floor_of(view: View, ground: Ground) -> tuple[Array, Array]:
+    """Where a crop shows the samples of the ground, and which sample each of its pixels shows."""
+    height, width = view.image.shape[:2]
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) * view.step + view.origin
+    cells = ground.cells(view.camera, view.cam_T_world, grid)
+    return pixels_on(ground, view.camera, view.cam_T_world, view.origin, view.step), cells
+
+
+def _unlike(
+    views: list[View], ground: Ground | None, floor: list[tuple[Array, Array]], shadows: list[Array], turn: int
+) -> list[Array]:
+    """Per crop (h, w), how much it differs from the bare ground; NaN where that is not known."""
+    if ground is None:
+        return [np.full(shadow.shape, np.nan, np.float32) for shadow in shadows]
+    slack = 0.5 * _at(SLACK, turn)
+    hidden = [_distance(~shadow) <= slack * _size(shadow) for shadow in shadows]
+    images = [view.image for view in views]
+    colour, spread = plain_ground(ground, images, [uv for uv, _ in floor], hidden)
+    return [unlike_ground(image, cells, colour, spread) for image, (_, cells) in zip(images, floor, strict=True)]
+
+
+def _at(values: tuple[float, ...], turn: int) -> float:
+    return values[min(turn, len(values) - 1)]
+
+
+def _size(shadow: Array) -> float:
+    return max(3.0, float(np.sqrt(shadow.sum())))
+
+
+def _distance(inside: Array) -> Array:
+    """Pixels (h, w) to the nearest one that is not inside."""
+    return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _cut(view: View, shadow: Array, unlike: Array, turn: int) -> Array:
+    """(h, w) bool by graph cut.
+
+    Surely object is what lies well inside the volume's shadow, or near it and is not like the ground; surely not what
+    is far outside or like the ground; and what the points say that are seen there.
+    """
+    size = _size(shadow)
+    away = _distance(~shadow)
+    far = away > _at(SLACK, turn) * size
+    kernel = np.ones((3, 3), np.uint8)
+    with np.errstate(invalid="ignore"):
+        like = cv2.erode((unlike < LIKE).astype(np.uint8), kernel, iterations=2) > 0
+        other = cv2.erode((unlike > UNLIKE).astype(np.uint8), kernel) > 0
     trimap = np.where(shadow, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    trimap[far] = cv2.GC_BGD
-    trimap[deep] = cv2.GC_FGD
+    trimap[_distance(shadow) > _at(DEPTH, turn) * size] = cv2.GC_FGD
+    trimap[other & (away <= 0.5 * _at(SLACK, turn) * size)] = cv2.GC_FGD
+    trimap[far | like] = cv2.GC_BGD
+    _mark(trimap, view.off, cv2.GC_BGD)
+    _mark(trimap, view.on, cv2.GC_FGD)
     if not shadow.any() or shadow.all() or not far.any():
         return shadow
     image = np.ascontiguousarray(view.image[..., ::-1])
@@ -196,6 +326,12 @@ def _cut(view: View, shadow: Array, region: ObjectRegion, turn: int) -> Array:
     cv2.setRNGSeed(0)
     cut, *_ = cv2.grabCut(image, trimap, None, *models, CUTS, cv2.GC_INIT_WITH_MASK)
     return (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
+
+
+def _mark(trimap: Array, pixels: Array, value: int) -> None:
+    """Set the discs around (N, 2) pixels."""
+    for x, y in np.rint(pixels[np.isfinite(pixels).all(1)]).astype(int):
+        cv2.circle(trimap, (int(x), int(y)), SEED, value, -1)
 
 
 def _carve(cuts: list[Array], pixel: list[Array], shape: tuple[int, int, int], tolerance: float) -> Array:
@@ -225,6 +361,17 @@ def _full_size(view: View, cut: Array) -> Array:
         cut.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR
     )
     return whole >= 128
+
+
+def _part(view: View, mask: Array) -> Array:
+    """(h, w) what a crop shows of a mask (H, W)."""
+    height, width = view.image.shape[:2]
+    x, y = (
+        (np.arange(n, dtype=np.float32) * view.step + origin).astype(np.float32)
+        for n, origin in ((width, view.origin[0]), (height, view.origin[1]))
+    )
+    grid = np.meshgrid(x, y)
+    return cv2.remap(mask.astype(np.uint8) * 255, *(g.astype(np.float32) for g in grid), cv2.INTER_LINEAR) >= 128
 
 
 def _overlap(a: Array, b: Array) -> float:

@@ -5,6 +5,7 @@ In: a `Reconstruction` (world frame) and which way is up. Out: an `ObjectRegion`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from uop3d_core.cameras import rays_through
+from uop3d_core.cameras import pixels_of, rays_through
 from uop3d_core.capture.sfm import Reconstruction
-from uop3d_core.geometry import Array, rays_intersection
+from uop3d_core.geometry import Array, rays_intersection, transform
 
 NEAR = 0.6
 """Points nearer to the centre than this share of the cameras' distance are looked at."""
@@ -22,14 +23,16 @@ THIN = 0.008
 """Points this near to a plane lie on it, as a share of the cameras' distance."""
 LEAN = np.cos(np.deg2rad(30.0))
 TRIALS = 2000
-LINK = 0.045
-"""Points of one object have a neighbour within this share of the cameras' distance."""
+LINKS = (0.03, 0.045, 0.065, 0.09)
+"""Points of one object have a neighbour within this share of the cameras' distance; the wider where few are found."""
+LARGE = 0.14
+"""Extent of a group of points that can be all of an object, as a share of the cameras' distance."""
 FOCUS = 0.12
 """How near to the centre what is filmed is expected, as a share of the cameras' distance."""
-FEW = 25
-"""Fewer object points do not tell its extent."""
-SPAN = (0.02, 0.98)
-MARGIN = 0.25
+CORE = 0.05
+"""Half the width that an object has at least, as a share of the cameras' distance."""
+SPAN = (0.01, 0.99)
+MARGIN = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,7 @@ class ObjectRegion:
         axes: (3, 3) rows are the box's axes; the last is up.
         half: (3,) half extents along the axes, with a margin.
         points: (N, 3) points on the object.
+        object_points, other_points: indices of points of the reconstruction that are surely on it, or surely not.
         distance: median distance of the cameras from the centre.
         floor: (4,) the support plane, normal (up) . x + d = 0, or None where none was found.
     """
@@ -49,6 +53,8 @@ class ObjectRegion:
     axes: Array
     half: Array
     points: Array
+    object_points: Array
+    other_points: Array
     distance: float
     floor: Array | None
 
@@ -69,13 +75,42 @@ def find_object(found: Reconstruction, up: Array, rng: np.random.Generator) -> O
     eyes, looks = _views(found)
     focus = _common_target(eyes, looks)
     distance = float(np.median(np.linalg.norm(eyes - focus, axis=1)))
-    near = found.points[np.linalg.norm(found.points - focus, axis=1) < NEAR * distance]
-    floor = _support_plane(near, eyes, up, distance, rng)
+    near = np.flatnonzero(np.linalg.norm(found.points - focus, axis=1) < NEAR * distance)
+    floor = _support_plane(found.points[near], eyes, up, distance, rng)
     if floor is not None:
         up = floor[:3]
-        near = near[near @ up + floor[3] > 1.5 * THIN * distance]
-    points = _around(near, focus, distance)
-    return _region(points, focus, up, distance, floor)
+        near = near[found.points[near] @ up + floor[3] > 1.5 * THIN * distance]
+    near = near[_around(found.points[near], focus, distance)]
+    return _region(found.points, near, focus, up, distance, floor)
+
+
+def object_of_masks(found: Reconstruction, masks: Mapping[str, Array], up: Array) -> ObjectRegion:
+    """The region of an object that masks show: about the points that most of the pictures that see them show on it.
+
+    Args:
+        found: cameras and points.
+        masks: by name, (H, W) bool.
+        up: (3,) unit vector.
+
+    Raises:
+        ValueError: no point lies on the masks.
+    """
+    eyes, looks = _views(found)
+    focus = _common_target(eyes, looks)
+    distance = float(np.median(np.linalg.norm(eyes - focus, axis=1)))
+    votes = np.zeros((2, len(found.points)))
+    for index, name in enumerate(found.names):
+        if name in masks:
+            seen = found.seen[found.seen[:, 1] == index, 0]
+            uv = pixels_of(found.cameras[name], transform(found.cam_T_world[name], found.points[seen]))
+            pixel = np.rint(np.nan_to_num(uv, nan=-1.0)).astype(int)
+            inside = ((pixel >= 0) & (pixel < masks[name].shape[::-1])).all(1)
+            votes[0, seen] += 1
+            votes[1, seen[inside]] += masks[name][pixel[inside, 1], pixel[inside, 0]]
+    chosen = np.flatnonzero((votes[0] > 0) & (votes[1] > 0.6 * votes[0]))
+    if len(chosen) == 0:
+        raise ValueError("no point of the reconstruction lies on the masks; do they belong to these pictures?")
+    return _region(found.points, chosen, focus, up, distance, None)
 
 
 def _views(found: Reconstruction) -> tuple[Array, Array]:
@@ -126,27 +161,46 @@ def _support_plane(points: Array, eyes: Array, up: Array, distance: float, rng: 
 
 
 def _around(points: Array, focus: Array, distance: float) -> Array:
-    """Of points that hang together, the group in the middle of the pictures."""
-    if len(points) == 0:
-        return points
-    pairs = cKDTree(points).query_pairs(LINK * distance, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(points), len(points)))
-    group = connected_components(graph, directed=False)[1]
+    """(N,) bool: of points that hang together, the group in the middle of the pictures."""
+    chosen = np.zeros(len(points), bool)
     weight = np.exp(-((np.linalg.norm(points - focus, axis=1) / (FOCUS * distance)) ** 2))
-    return points[group == np.bincount(group, weight).argmax()]
+    for link in LINKS if len(points) else ():
+        pairs = cKDTree(points).query_pairs(link * distance, output_type="ndarray")
+        graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(points), len(points)))
+        group = connected_components(graph, directed=False)[1]
+        chosen = group == np.bincount(group, weight).argmax()
+        if np.linalg.norm(np.ptp(points[chosen], axis=0)) > LARGE * distance:
+            break
+    return chosen
 
 
-def _region(points: Array, focus: Array, up: Array, distance: float, floor: Array | None) -> ObjectRegion:
-    """A box around the object's points, or about the focus where there are too few; it stands on the floor."""
+def _region(
+    points: Array, chosen: Array, focus: Array, up: Array, distance: float, floor: Array | None
+) -> ObjectRegion:
+    """A box around the object's points and the least that an object fills about them; it stands on the floor."""
     side = np.cross(up, np.eye(3)[np.abs(up).argmin()])
     side /= np.linalg.norm(side)
     axes = np.stack([side, np.cross(up, side), up])
-    if len(points) >= FEW:
-        low, high = np.quantile(points @ axes.T, SPAN, axis=0)
-        pad = MARGIN * float((high - low).max())
-        low, high = low - pad, high + pad
-    else:
-        low, high = focus @ axes.T - FOCUS * 1.5 * distance, focus @ axes.T + FOCUS * 1.5 * distance
+    core = (focus if len(chosen) == 0 else np.median(points[chosen], axis=0)) @ axes.T
+    low, high = core - CORE * distance, core + CORE * distance
+    if len(chosen):
+        ends = np.quantile(points[chosen] @ axes.T, SPAN, axis=0)
+        low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+    pad = MARGIN * float((high - low).max())
+    low, high = low - pad, high + pad
     if floor is not None:
         low[2] = -floor[3]
-    return ObjectRegion((low + high) / 2 @ axes, axes, (high - low) / 2, points, distance, floor)
+    local = points @ axes.T
+    inside = ((local > low) & (local < high)).all(1)
+    if floor is not None:
+        inside &= local[:, 2] + floor[3] > THIN * distance
+    return ObjectRegion(
+        (low + high) / 2 @ axes,
+        axes,
+        (high - low) / 2,
+        points[chosen],
+        chosen,
+        np.flatnonzero(~inside),
+        distance,
+        floor,
+    )

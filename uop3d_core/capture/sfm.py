@@ -4,8 +4,8 @@ In: `Pictures` in a folder. Out: a `Reconstruction` in an arbitrary world frame,
 COLMAP's pixels have their edges at integers; that ends here. Its cameras are OpenCV's otherwise.
 
 Cheap ways first: features as they are, incremental mapping; where pictures stay without a camera, global mapping;
-where they still do, features that bear a change of view better. Pictures of one size (and stated focal length) share a
-camera, and other sizes get cameras of their own.
+where they still do, more features, which bear a change of view better. Pictures of one size (and stated focal length)
+share a camera, and other sizes get cameras of their own.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera
 
-LENS = "RADIAL"
-"""COLMAP's model with one focal length and two radial coefficients: enough for phones, hard to overfit."""
+LENS = "SIMPLE_RADIAL"
+"""COLMAP's model with one focal length and one radial coefficient: enough for phones, hard to overfit."""
+CONTRAST = 0.4
+"""Share of the usual least contrast of features, in soft pictures that show too few of them."""
 LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
+SUPPORT, PLENTY = 12, 100
+"""Points that a picture must see for its camera to count, and that half of the pictures should see."""
 PROBE = 192
 """Features per picture by which look-alikes are found."""
 HOW_TO_FILM = (
@@ -97,11 +101,12 @@ def reconstruct(
         for mapper in (_incremental, _global):
             progress("cameras", 0, len(pictures.chosen))
             models = mapper(colmap, database, folder / "images", work, settings, K is not None)
+            models = [_supported(colmap, model, K is not None) for model in models]
             best = max([model for model in (best, *models) if model is not None], key=_placed, default=None)
             progress("cameras", _placed(best), len(pictures.chosen))
             if _placed(best) == len(pictures.chosen):
                 break
-        if _placed(best) >= settings.share * len(pictures.chosen):
+        if _placed(best) >= settings.share * len(pictures.chosen) and _support(best) >= PLENTY:
             break
     if _placed(best) < LEAST:
         raise ValueError(
@@ -152,6 +157,11 @@ def _placed(model: Any) -> int:
     return 0 if model is None else int(model.num_reg_images())
 
 
+def _support(model: Any) -> float:
+    """Points that the median picture sees."""
+    return float(np.median([image.num_points3D for image in model.images.values() if image.has_pose]))
+
+
 def _camera(camera: Any) -> Camera:
     """COLMAP's camera as ours: pixel centres at integers."""
     K = np.array(camera.calibration_matrix(), dtype=np.float64)
@@ -183,9 +193,9 @@ def _features(
     options = colmap.FeatureExtractionOptions()
     options.num_threads = _threads(settings)
     options.sift.max_num_features = settings.features
-    options.sift.estimate_affine_shape = wide
     if wide:
-        options.sift.peak_threshold *= 0.5
+        options.sift.peak_threshold *= CONTRAST
+        options.sift.estimate_affine_shape = True
     for group in _groups(pictures.chosen):
         camera_id = next((known[p.file] for p in group if p.file in known), -1)
         for start in range(0, len(group), options.num_threads):
@@ -218,13 +228,13 @@ def _groups(pictures: Iterable[Picture]) -> list[list[Picture]]:
 
 
 def _parameters(picture: Picture, first: Picture, K: Sequence[float] | None) -> str:
-    """COLMAP's f, cx, cy, k1, k2 where something is known, or ""."""
+    """COLMAP's f, cx, cy, k where something is known, or ""."""
     if K is not None:
         scale = picture.width / first.width
-        return f"{scale * (K[0] + K[1]) / 2},{scale * K[2]},{scale * K[3]},0,0"
+        return f"{scale * (K[0] + K[1]) / 2},{scale * K[2]},{scale * K[3]},0"
     if picture.focal is None:
         return ""
-    return f"{picture.focal},{picture.width / 2},{picture.height / 2},0,0"
+    return f"{picture.focal},{picture.width / 2},{picture.height / 2},0"
 
 
 def _pictures_in(colmap: Any, database: Path) -> dict[str, int]:
@@ -325,6 +335,20 @@ def _run(mapping: Any, database: Path, images: Path, work: Path, options: Any) -
 
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         return list(mapping(database, images, scratch, options).values())
+
+
+def _supported(colmap: Any, model: Any, fixed: bool) -> Any:
+    """The model without pictures that see hardly any of its points (their cameras are mere guesses), adjusted again."""
+    weak = [image for image in model.images.values() if image.has_pose and image.num_points3D < SUPPORT]
+    if not weak:
+        return model
+    for image in weak:
+        model.deregister_frame(image.frame_id)
+    if _placed(model) >= LEAST:
+        options = colmap.BundleAdjustmentOptions()
+        options.refine_focal_length = options.refine_extra_params = not fixed
+        colmap.bundle_adjustment(model, options)
+    return model
 
 
 def _threads(settings: CameraSettings) -> int:

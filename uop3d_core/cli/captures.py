@@ -46,6 +46,9 @@ def make(
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="DIR", help="masks of the photos, PNG files of the same names")
     ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option("--segmenter", metavar="NAME:FILE", help="a model for masks: onnx:FILE or sam:FOLDER")
+    ] = None,
     intrinsics: Annotated[
         str | None,
         typer.Option("--intrinsics", metavar="FX,FY,CX,CY", help="if known: pixels, corner of the image at 0, 0"),
@@ -58,7 +61,7 @@ def make(
 
     with progress_bars() as progress:
         verdict = make_capture(
-            Filmed(source, masks, _intrinsics(intrinsics)), folder, _settings(changes), accept, progress
+            Filmed(source, masks, segmenter, _intrinsics(intrinsics)), folder, _settings(changes), accept, progress
         )
     _tell(f"{folder}", verdict)
     if not verdict.passed and not accept:

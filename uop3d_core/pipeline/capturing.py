@@ -20,15 +20,16 @@ import numpy as np
 from uop3d_core.atomic import remove_drafts, write_json
 from uop3d_core.capture.checking import AGREEMENT, SOFT, FrameFigures, Record, Verdict, check_capture, seen_around
 from uop3d_core.capture.finishing import centred, write_capture
-from uop3d_core.capture.masks import cut_out
+from uop3d_core.capture.masks import CutOut, cut_out, judge, segmented
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
-from uop3d_core.capture.object import find_object
+from uop3d_core.capture.object import ObjectRegion, find_object, object_of_masks
 from uop3d_core.capture.photos import photo_files, pictures_of_folder
 from uop3d_core.capture.pictures import Pictures
+from uop3d_core.capture.segmenters import create_segmenter
 from uop3d_core.capture.sfm import Reconstruction, read_reconstruction, reconstruct
 from uop3d_core.capture.video import pictures_of_video
 from uop3d_core.config import CaptureSettings, QualitySettings, SurfaceSettings
-from uop3d_core.images import read_rgb
+from uop3d_core.images import read_mask, read_rgb
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.filmed import FilmedFrame, draw_capture
 from uop3d_core.report.sheets import write_image
@@ -48,11 +49,13 @@ class Filmed:
     Attributes:
         source: video file or folder of photos.
         masks: folder of masks of the photos, or None.
+        segmenter: ``NAME:FILE`` of a segmentation model, or None to go by colour and geometry.
         K: known (fx, fy, cx, cy) in pixels of the pictures as they are written, or None.
     """
 
     source: Path
     masks: Path | None = None
+    segmenter: str | None = None
     K: tuple[float, float, float, float] | None = None
 
     def mark(self) -> str:
@@ -85,8 +88,8 @@ def make_capture(
         raise FileNotFoundError(f"{filmed.source}: no such video or folder of photos")
     with _at_work(folder) as work:
         pictures, mark = _pictures(filmed, folder, work, settings, progress)
-        found, mark = _cameras(pictures, mark, filmed, folder, work, settings, progress)
-        return _finished(pictures, found, mark, folder, work, settings, accept, progress)
+        found = _cameras(pictures, mark, filmed, folder, work, settings, progress)
+        return _finished(filmed, pictures, found, folder, settings, accept, progress)
 
 
 def check_folder(folder: Path, settings: QualitySettings) -> tuple[Capture, Verdict]:
@@ -194,7 +197,7 @@ def _cameras(
     work: Path,
     settings: CaptureSettings,
     progress: Progress,
-) -> tuple[Reconstruction, str]:
+) -> Reconstruction:
     mark = fingerprint(pictures=mark, cameras=settings.cameras.model_dump(exclude={"threads"}))
     if _stored(work / "cameras.json", mark) is None:
         shutil.rmtree(work / "model", ignore_errors=True)
@@ -204,15 +207,14 @@ def _cameras(
             write_json(work / "features.json", {"mark": mark})
         reconstruct(pictures, folder, work, settings.cameras, filmed.K, progress)
         write_json(work / "cameras.json", {"mark": mark})
-    return read_reconstruction(work / "model"), mark
+    return read_reconstruction(work / "model")
 
 
 def _finished(
+    filmed: Filmed,
     pictures: Pictures,
     found: Reconstruction,
-    mark: str,
     folder: Path,
-    work: Path,
     settings: CaptureSettings,
     accept: bool,
     progress: Progress,
@@ -220,8 +222,7 @@ def _finished(
     (folder / TRANSFORMS).unlink(missing_ok=True)
     images = {name: partial(read_rgb, folder / "images" / f"{name}.jpg") for name in found.names}
     frames = tuple(Frame(name, found.cameras[name], images[name], found.cam_T_world[name]) for name in found.names)
-    region = find_object(found, upward(Capture(folder.name, frames)), np.random.default_rng(0))
-    cut = cut_out(images, found.cameras, found.cam_T_world, region, settings.masks, progress)
+    cut, region = _object(found, frames, folder, settings, filmed.segmenter, progress)
     kept = [name for name in found.names if cut.confidence.get(name, 0.0) >= settings.masks.confidence]
     if len(kept) < 3:
         raise ValueError(
@@ -245,6 +246,29 @@ def _finished(
     if not (verdict.passed or accept):
         (folder / TRANSFORMS).unlink()
     return verdict
+
+
+def _object(
+    found: Reconstruction,
+    frames: tuple[Frame, ...],
+    folder: Path,
+    settings: CaptureSettings,
+    segmenter: str | None,
+    progress: Progress,
+) -> tuple[CutOut, ObjectRegion]:
+    """The object, by masks that came with the photos, by a model, or by colour and geometry alone."""
+    up = upward(Capture(folder.name, frames))
+    images = {frame.name: partial(read_rgb, folder / "images" / f"{frame.name}.jpg") for frame in frames}
+    files = {name: folder / "given" / f"{name}.png" for name in found.names}
+    given = {name: read_mask(path) for name, path in files.items() if path.is_file()}
+    if given:
+        region = object_of_masks(found, given, up)
+        return judge(given, images, found, region, settings.masks), region
+    region = find_object(found, up, np.random.default_rng(0))
+    if segmenter is None:
+        return cut_out(images, found, region, settings.masks, progress), region
+    masks = segmented(create_segmenter(segmenter), images, found, region, settings.masks, progress)
+    return judge(masks, images, found, region, settings.masks), region
 
 
 def _record_json(record: Record, sources: Mapping[str, str], confidence: Mapping[str, float]) -> dict[str, Any]:

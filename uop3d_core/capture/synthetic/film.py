@@ -5,7 +5,7 @@ In: a seed. Out: an MP4 file and the camera of every frame. Frame of the answers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +15,17 @@ from scipy.ndimage import gaussian_filter1d
 from uop3d_core.capture.synthetic.orbit import look_at
 from uop3d_core.capture.synthetic.render import Renderer
 from uop3d_core.capture.synthetic.scene import random_scene
+from uop3d_core.capture.synthetic.texture import noise_tile, random_glaze
 from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera, Mesh
 
 WANDER_S, TREMOR_S = 0.7, 0.06
 """How fast a hand drifts and trembles."""
+MOMENTS = 240
+"""Steps of the camera's path per second."""
+CLOTH, CLOTH_PIXELS = 9.0, 1536
+"""Side of the printed cloth, in diameters of the mug and in pixels; nothing on it repeats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +56,24 @@ class Filming:
         rate: frames per second.
         width, height: in pixels.
         turns: times around the mug.
-        exposure: share of a frame's time that the shutter is open.
+        exposure_s: how long the shutter is open.
         samples: pictures averaged per frame, for the blur of motion.
         shake: amplitude of the hand's motion; 1 is usual.
         clutter: whether other things stand on the table.
+        printed: whether there is a printed cloth on it, or the table's own top, which may show next to nothing.
         codec: four letters.
     """
 
-    seconds: float = 12.0
-    rate: float = 15.0
+    seconds: float = 20.0
+    rate: float = 8.0
     width: int = 640
     height: int = 360
-    turns: float = 1.7
-    exposure: float = 0.4
+    turns: float = 1.6
+    exposure_s: float = 0.02
     samples: int = 2
     shake: float = 1.0
     clutter: bool = True
+    printed: bool = True
     codec: str = "mp4v"
 
 
@@ -78,11 +85,14 @@ def film_mug(path: Path, seed: int | tuple[int, ...], filming: Filming, progress
     """
     rng = np.random.default_rng(seed)
     scene = random_scene(rng, filming.clutter)
+    if filming.printed:
+        cloth = _printed_cloth(rng)
+        scene = replace(scene, table=replace(scene.table, tile=cloth, tile_size=CLOTH, gloss=0.0))
     camera = _camera(rng, filming)
     renderer = Renderer(scene, camera)
     light, noise = rng.uniform(0.85, 1.2), rng.uniform(0.5, 3.0)
     count = round(filming.seconds * filming.rate)
-    path_T = _walk(rng, camera, count * filming.samples * 2, filming)
+    path_T = _walk(rng, camera, round(filming.seconds * MOMENTS), filming)
     size = (filming.width, filming.height)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*filming.codec), filming.rate, size)
     if not writer.isOpened():
@@ -102,10 +112,30 @@ def film_mug(path: Path, seed: int | tuple[int, ...], filming: Filming, progress
 
 
 def _moments(index: int, filming: Filming, steps: int) -> list[int]:
-    """Steps of the path at which the shutter is open during a frame."""
-    per_frame = 2 * filming.samples
-    offsets = np.linspace(0, filming.exposure * per_frame, filming.samples) if filming.samples > 1 else [0.0]
-    return [min(steps - 1, round(index * per_frame + offset)) for offset in offsets]
+    """Steps of the path at which the light of a frame is sampled."""
+    times = index / filming.rate + filming.exposure_s * (np.arange(filming.samples) / filming.samples)
+    return [min(steps - 1, round(time * MOMENTS)) for time in times]
+
+
+def _printed_cloth(rng: np.random.Generator) -> Array:
+    """(CLOTH_PIXELS, CLOTH_PIXELS, 3) linear colours: words, discs and boxes on a woven ground."""
+    size = CLOTH_PIXELS
+    tile = np.empty((size, size, 3), np.uint8)
+    tile[:] = 255 * random_glaze(rng)
+    for _ in range(900):
+        x, y = (int(v) for v in rng.integers(0, size, 2))
+        extent = int(rng.uniform(0.03, 0.22) * size / CLOTH)
+        colour = tuple(float(c) for c in 255 * random_glaze(rng))
+        kind = rng.integers(0, 3)
+        if kind == 0:
+            cv2.circle(tile, (x, y), extent // 2 + 1, colour, -1, cv2.LINE_AA)
+        elif kind == 1:
+            box = cv2.boxPoints(((x, y), (extent, extent * float(rng.uniform(0.3, 1))), float(rng.uniform(0, 180))))
+            cv2.fillPoly(tile, [box.astype(np.int32)], colour, cv2.LINE_AA)
+        else:
+            word = "".join(chr(c) for c in rng.integers(ord("a"), ord("z") + 1, 6))
+            cv2.putText(tile, word, (x, y), cv2.FONT_HERSHEY_DUPLEX, extent / 40, colour, 2)
+    return np.clip(tile / 255 * (0.7 + 0.6 * noise_tile(size, 7, rng, roughness=0.9)[..., None]), 0, 0.9)
 
 
 def _camera(rng: np.random.Generator, filming: Filming) -> Camera:
