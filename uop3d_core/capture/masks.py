@@ -32,6 +32,8 @@ SEED = 1
 """Radius in pixels of what a point that is seen tells of."""
 SLACK, DEPTH = (0.4, 0.25, 0.15, 0.1), (0.25, 0.2, 0.15, 0.12)
 """How far outside of the volume's shadow nothing is object, how far inside all is: per round, shares of its size."""
+UNSURE = 0.15
+"""Say of colours alone beside those before a background that is known."""
 LIKE, UNLIKE = 0.6, 2.5
 """Usual deviations from the ground within which a pixel shows it, and beyond which it does not."""
 CUTS = 2
@@ -117,7 +119,8 @@ def cut_out(
         for number, (view, shadow, other) in enumerate(zip(views, shadows, unlike, strict=True)):
             cuts.append(_cut(view, shadow, other, turn))
             progress("masks", turn * len(views) + number + 1, total)
-        solid = _carve(cuts, pixel, lattice.shape, settings.tolerance)
+        trust = [np.where(np.isnan(other), UNSURE, 1.0) for other in unlike]
+        solid = _carve(cuts, trust, pixel, lattice.shape, settings.tolerance)
         if not solid.any():
             raise ValueError("the pictures do not agree on any object in the middle: did it move while it was filmed?")
     shadows = [_silhouette(view, uv, solid, lattice) for view, uv in zip(views, pixel, strict=True)]
@@ -143,7 +146,8 @@ def judge(
     world = _positions(lattice, region)
     pixel = [view.project(world.reshape(-1, 3)) for view in views]
     cuts = [_part(view, masks[view.name]) for view in views]
-    solid = _carve(cuts, pixel, lattice.shape, settings.tolerance)
+    trust = [np.ones(cut.shape) for cut in cuts]
+    solid = _carve(cuts, trust, pixel, lattice.shape, settings.tolerance)
     if not solid.any():
         raise ValueError("the masks have no common volume: they must show the same thing, which must not move")
     shadows = [_silhouette(view, uv, solid, lattice) for view, uv in zip(views, pixel, strict=True)]
@@ -334,17 +338,29 @@ def _mark(trimap: Array, pixels: Array, value: int) -> None:
         cv2.circle(trimap, (int(x), int(y)), SEED, value, -1)
 
 
-def _carve(cuts: list[Array], pixel: list[Array], shape: tuple[int, int, int], tolerance: float) -> Array:
-    """(X, Y, Z) bool: the largest body of lattice points that all but a few of the pictures that see them show."""
-    inside, seen = np.zeros(int(np.prod(shape))), np.zeros(int(np.prod(shape)))
-    for cut, uv in zip(cuts, pixel, strict=True):
+def _carve(
+    cuts: list[Array], trust: list[Array], pixel: list[Array], shape: tuple[int, int, int], tolerance: float
+) -> Array:
+    """(X, Y, Z) bool: the largest body of lattice points that all but a few of the pictures that see them show.
+
+    Args:
+        cuts: per picture, (h, w) bool.
+        trust: per picture, (h, w) weight of what it says.
+        pixel: per picture, (X * Y * Z, 2) pixels of the lattice points.
+        shape: of the lattice.
+        tolerance: share of the weights that may say otherwise.
+    """
+    inside, seen, count = (np.zeros(int(np.prod(shape))) for _ in range(3))
+    for cut, weight, uv in zip(cuts, trust, pixel, strict=True):
         rounded = np.rint(np.where(np.isfinite(uv), uv, -1)).astype(int)
         ok = ((rounded >= 0) & (rounded < [cut.shape[1], cut.shape[0]])).all(1)
-        seen += ok
-        inside[ok] += cut[rounded[ok, 1], rounded[ok, 0]]
-    solid = ((inside >= (1 - tolerance) * seen) & (seen >= 3)).reshape(shape)
-    bodies, count = label(solid)
-    if count == 0:
+        rows, columns = rounded[ok, 1], rounded[ok, 0]
+        count += ok
+        seen[ok] += weight[rows, columns]
+        inside[ok] += weight[rows, columns] * cut[rows, columns]
+    solid = ((inside >= (1 - tolerance) * seen) & (count >= 3)).reshape(shape)
+    bodies, found = label(solid)
+    if found == 0:
         return solid
     return bodies == 1 + np.bincount(bodies.ravel())[1:].argmax()
 
@@ -366,12 +382,10 @@ def _full_size(view: View, cut: Array) -> Array:
 def _part(view: View, mask: Array) -> Array:
     """(h, w) what a crop shows of a mask (H, W)."""
     height, width = view.image.shape[:2]
-    x, y = (
-        (np.arange(n, dtype=np.float32) * view.step + origin).astype(np.float32)
-        for n, origin in ((width, view.origin[0]), (height, view.origin[1]))
-    )
-    grid = np.meshgrid(x, y)
-    return cv2.remap(mask.astype(np.uint8) * 255, *(g.astype(np.float32) for g in grid), cv2.INTER_LINEAR) >= 128
+    x = np.arange(width) * view.step + view.origin[0]
+    y = np.arange(height) * view.step + view.origin[1]
+    columns, rows = (grid.astype(np.float32) for grid in np.meshgrid(x, y))
+    return cv2.remap(mask.astype(np.uint8) * 255, columns, rows, cv2.INTER_LINEAR) >= 128
 
 
 def _overlap(a: Array, b: Array) -> float:

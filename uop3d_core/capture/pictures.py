@@ -126,7 +126,7 @@ def movement(first: Array, second: Array) -> float:
     return float(np.median(np.linalg.norm((moved - corners).reshape(-1, 2)[good], axis=1)) / first.shape[1])
 
 
-def well_spread(sharp: Sequence[float], moved: Sequence[float], count: int, least: float) -> list[int]:
+def well_spread(sharp: Sequence[float] | Array, moved: Sequence[float], count: int, least: float) -> list[int]:
     """Choose sharp frames that lie evenly along the path of the camera.
 
     The path is cut into pieces of equal movement, however long that took, and the sharpest frame of each is taken;

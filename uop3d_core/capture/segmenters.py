@@ -80,7 +80,7 @@ class OnnxSegmenter:
         """See Segmenter; the point is not used."""
         resized = cv2.resize(image, self._size[::-1], interpolation=cv2.INTER_AREA)
         batch = ((resized / 255 - MEAN) / DEVIATION).transpose(2, 0, 1)[None].astype(np.float32)
-        output = np.asarray(self._session.run(None, {self._input: batch})[0], dtype=np.float32).squeeze()
+        output: Array = np.asarray(self._session.run(None, {self._input: batch})[0], dtype=np.float32).squeeze()
         if output.ndim != 2 or not np.isfinite(output).all():
             raise ValueError(f"{self._path}: the model must give one finite map, it gave {output.shape}")
         if output.min() < 0 or output.max() > 1:
