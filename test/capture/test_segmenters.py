@@ -44,7 +44,7 @@ def test_a_sam_model(tmp_path):
     torch.manual_seed(0)
     vision = transformers.SamVisionConfig(
         hidden_size=16, output_channels=8, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
-        window_size=2, global_attn_indexes=[0], mlp_dim=16,
+        window_size=2, global_attn_indexes=[0], mlp_dim=16, num_pos_feats=4,
     )  # fmt: skip
     prompt = transformers.SamPromptEncoderConfig(hidden_size=8, image_size=64, patch_size=16, mask_input_channels=4)
     decoder = transformers.SamMaskDecoderConfig(

@@ -51,7 +51,7 @@ class Ground:
     def cells(self, camera: Camera, cam_T_world: Array, pixels: Array) -> Array:
         """(..., 2) float32 sample coordinates at which rays through (..., 2) pixels meet the plane; -1 where none."""
         R, t = cam_T_world[:3, :3], cam_T_world[:3, 3]
-        rays = rays_through(camera, pixels) @ R
+        rays = _rays(camera, pixels) @ R
         eye = -R.T @ t
         with np.errstate(divide="ignore", invalid="ignore"):
             along = -(self.plane[:3] @ eye + self.plane[3]) / (rays @ self.plane[:3])
@@ -59,6 +59,14 @@ class Ground:
         places = eye + np.where(met, along, 0)[..., None] * np.where(met[..., None], rays, 0) - self.origin
         cells = (places @ self.axes.T / self.half + 1) / 2 * (CELLS - 1)
         return np.where(met[..., None], cells, -1).astype(np.float32)
+
+
+def _rays(camera: Camera, pixels: Array) -> Array:
+    """Directions (..., 3) in cam through (..., 2) pixels; fast, and exact enough for lenses that bend little."""
+    if camera.lens != "brown":
+        return rays_through(camera, pixels)
+    flat = cv2.undistortPoints(pixels.reshape(-1, 1, 2).astype(np.float64), camera.K, camera.distortion)
+    return np.concatenate([flat[:, 0], np.ones((len(flat), 1))], axis=1).reshape(*pixels.shape[:-1], 3)
 
 
 def plain_ground(

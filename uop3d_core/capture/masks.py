@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 
 from uop3d_core.cameras import pixels_of
 from uop3d_core.capture.ground import REACH, Ground, pixels_on, plain_ground, unlike_ground
-from uop3d_core.capture.object import CORE, ObjectRegion
+from uop3d_core.capture.object import CORE, ObjectRegion, about, widened
 from uop3d_core.capture.segmenters import Segmenter
 from uop3d_core.capture.sfm import Reconstruction
 from uop3d_core.config import MaskSettings
@@ -32,6 +32,8 @@ SEED = 1
 """Radius in pixels of what a point that is seen tells of."""
 SLACK, DEPTH = (0.4, 0.25, 0.15, 0.1), (0.25, 0.2, 0.15, 0.12)
 """How far outside of the volume's shadow nothing is object, how far inside all is: per round, shares of its size."""
+STANDING = 50
+"""Lattice points of a thing that stands out, below which nothing does."""
 UNSURE = 0.15
 """Say of colours alone beside those before a background that is known."""
 LIKE, UNLIKE = 0.6, 2.5
@@ -104,17 +106,15 @@ def cut_out(
     Raises:
         ValueError: the object is in too few pictures, or the pictures do not agree on any volume.
     """
-    views = _crops(images, found, region, settings)
-    lattice, pixel = _lattice(region, settings.voxels), []
-    world = _positions(lattice, region)
-    pixel = [view.project(world.reshape(-1, 3)) for view in views]
+    region = stood_out(images, found, region, settings)
+    views, lattice, world, pixel = _prepared(images, found, region, settings)
     solid = _initial(lattice, region)
     ground = _ground(region)
     floor = [_floor_of(view, ground) for view in views] if ground is not None else []
     total = settings.rounds * len(views)
     for turn in range(settings.rounds):
         shadows = [_silhouette(view, uv, solid, lattice) for view, uv in zip(views, pixel, strict=True)]
-        unlike = _unlike(views, ground, floor, shadows, turn)
+        unlike = _unlike(views, ground, floor, shadows, 0.5 * _at(SLACK, turn))
         cuts = []
         for number, (view, shadow, other) in enumerate(zip(views, shadows, unlike, strict=True)):
             cuts.append(_cut(view, shadow, other, turn))
@@ -127,6 +127,41 @@ def cut_out(
     finished = {v.name: _full_size(v, cut) for v, cut in zip(views, cuts, strict=True)}
     agreement = {v.name: _overlap(cut, s) for v, cut, s in zip(views, cuts, shadows, strict=True)}
     return CutOut(finished, agreement, world[solid], lattice.spacing)
+
+
+def stood_out(
+    images: Mapping[str, Callable[[], Array]], found: Reconstruction, region: ObjectRegion, settings: MaskSettings
+) -> ObjectRegion:
+    """The region about what rises from the ground in the middle, by the looks of the ground alone.
+
+    Smooth things have hardly any points; but before a ground with a pattern they stand out. Where that tells nothing
+    the region stays as it is.
+    """
+    wide = widened(region)
+    ground = _ground(wide)
+    if ground is None:
+        return region
+    views, lattice, world, pixel = _prepared(images, found, wide, settings)
+    floor = [_floor_of(view, ground) for view in views]
+    core = _initial(lattice, region)
+    shadows = [_silhouette(view, uv, core, lattice) for view, uv in zip(views, pixel, strict=True)]
+    unlike = _unlike(views, ground, floor, shadows, 0.0)
+    with np.errstate(invalid="ignore"):
+        stands = [np.isnan(other) | (other > 0.5 * (LIKE + UNLIKE)) for other in unlike]
+    cuts = [other | shadow for other, shadow in zip(stands, shadows, strict=True)]
+    trust = [np.where(np.isnan(other), 0.0, 1.0) for other in unlike]
+    solid = _carve(cuts, trust, pixel, lattice.shape, settings.tolerance, near=lattice.points, known=True)
+    return about(region, world[solid]) if solid.sum() >= STANDING else region
+
+
+def _prepared(
+    images: Mapping[str, Callable[[], Array]], found: Reconstruction, region: ObjectRegion, settings: MaskSettings
+) -> tuple[list[View], Lattice, Array, list[Array]]:
+    """Crops, the lattice, where its points are in the world and in every crop."""
+    views = _crops(images, found, region, settings)
+    lattice = _lattice(region, settings.voxels)
+    world = _positions(lattice, region)
+    return views, lattice, world, [view.project(world.reshape(-1, 3)) for view in views]
 
 
 def judge(
@@ -279,12 +314,11 @@ def _floor_of(view: View, ground: Ground) -> tuple[Array, Array]:
 
 
 def _unlike(
-    views: list[View], ground: Ground | None, floor: list[tuple[Array, Array]], shadows: list[Array], turn: int
+    views: list[View], ground: Ground | None, floor: list[tuple[Array, Array]], shadows: list[Array], slack: float
 ) -> list[Array]:
     """Per crop (h, w), how much it differs from the bare ground; NaN where that is not known."""
     if ground is None:
         return [np.full(shadow.shape, np.nan, np.float32) for shadow in shadows]
-    slack = 0.5 * _at(SLACK, turn)
     hidden = [_distance(~shadow) <= slack * _size(shadow) for shadow in shadows]
     images = [view.image for view in views]
     colour, spread = plain_ground(ground, images, [uv for uv, _ in floor], hidden)
@@ -339,7 +373,13 @@ def _mark(trimap: Array, pixels: Array, value: int) -> None:
 
 
 def _carve(
-    cuts: list[Array], trust: list[Array], pixel: list[Array], shape: tuple[int, int, int], tolerance: float
+    cuts: list[Array],
+    trust: list[Array],
+    pixel: list[Array],
+    shape: tuple[int, int, int],
+    tolerance: float,
+    near: Array | None = None,
+    known: bool = False,
 ) -> Array:
     """(X, Y, Z) bool: the largest body of lattice points that all but a few of the pictures that see them show.
 
@@ -349,6 +389,8 @@ def _carve(
         pixel: per picture, (X * Y * Z, 2) pixels of the lattice points.
         shape: of the lattice.
         tolerance: share of the weights that may say otherwise.
+        near: (X, Y, Z, 3) positions about the origin, of which bodies near it count more; None for equal ones.
+        known: points must have at least some pictures of full weight.
     """
     inside, seen, count = (np.zeros(int(np.prod(shape))) for _ in range(3))
     for cut, weight, uv in zip(cuts, trust, pixel, strict=True):
@@ -358,11 +400,13 @@ def _carve(
         count += ok
         seen[ok] += weight[rows, columns]
         inside[ok] += weight[rows, columns] * cut[rows, columns]
-    solid = ((inside >= (1 - tolerance) * seen) & (count >= 3)).reshape(shape)
+    least = 3.0 if known else 1e-6
+    solid = ((inside >= (1 - tolerance) * seen) & (count >= 3) & (seen >= least)).reshape(shape)
     bodies, found = label(solid)
     if found == 0:
         return solid
-    return bodies == 1 + np.bincount(bodies.ravel())[1:].argmax()
+    weights = np.ones(shape) if near is None else np.exp(-8 * ((near[..., :2] / np.abs(near).max()) ** 2).sum(-1))
+    return bodies == 1 + np.bincount(bodies.ravel(), weights.ravel())[1:].argmax()
 
 
 def _full_size(view: View, cut: Array) -> Array:

@@ -6,7 +6,7 @@ In: a `Reconstruction` (world frame) and which way is up. Out: an `ObjectRegion`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -31,6 +31,9 @@ FOCUS = 0.12
 """How near to the centre what is filmed is expected, as a share of the cameras' distance."""
 CORE = 0.05
 """Half the width that an object has at least, as a share of the cameras' distance."""
+WIDEST = 0.28
+"""Half the width of what may fill the middle of the pictures, as a share of the cameras' distance."""
+OUTER = 500
 SPAN = (0.01, 0.99)
 MARGIN = 0.35
 
@@ -111,6 +114,30 @@ def object_of_masks(found: Reconstruction, masks: Mapping[str, Array], up: Array
     if len(chosen) == 0:
         raise ValueError("no point of the reconstruction lies on the masks; do they belong to these pictures?")
     return _region(found.points, chosen, focus, up, distance, None)
+
+
+def widened(region: ObjectRegion) -> ObjectRegion:
+    """The region with a box that holds what a thing in the middle can fill, whatever points it has."""
+    local = region.centre @ region.axes.T
+    low, high = local - region.half, local + region.half
+    reach = WIDEST * region.distance
+    low[:2] = np.minimum(low[:2], local[:2] - reach)
+    high[:2] = np.maximum(high[:2], local[:2] + reach)
+    high[2] = max(high[2], low[2] + 1.5 * reach)
+    return replace(region, centre=(low + high) / 2 @ region.axes, half=(high - low) / 2)
+
+
+def about(region: ObjectRegion, inside: Array) -> ObjectRegion:
+    """The region with a box about (N, 3) points that fill the object, and their outer ones as its points."""
+    local = inside @ region.axes.T
+    low, high = local.min(0), local.max(0)
+    pad = MARGIN * float((high - low).max())
+    bottom = low[2] if region.floor is None else -region.floor[3]
+    low, high = low - pad, high + pad
+    low[2] = min(bottom, high[2] - 1e-6)
+    rng = np.random.default_rng(0)
+    some = inside[rng.choice(len(inside), min(len(inside), OUTER), replace=False)]
+    return replace(region, centre=(low + high) / 2 @ region.axes, half=(high - low) / 2, points=some)
 
 
 def _views(found: Reconstruction) -> tuple[Array, Array]:
