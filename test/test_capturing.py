@@ -68,7 +68,8 @@ def test_a_video_becomes_a_capture(made, scene):
     mesh, _ = capturing._mesh(capture)
     assert mesh.diameter == pytest.approx(1, abs=0.2)
     assert np.abs(mesh.vertices.mean(0)).max() < 0.1
-    assert Image.open(folder / "check.jpg").width > 400
+    with Image.open(folder / "check.jpg") as picture:
+        assert picture.width > 400
 
 
 def test_what_is_finished_is_not_done_again(made, video):
