@@ -9,6 +9,7 @@ backbone included), peak memory. Methods:
     published, box only        without that help: the translation is what fills the box, by weak perspective
     nearest view               the pose of the training image whose backbone features are most alike
     uop3d                      the box only; once with one object, once with several in the image
+    HEAD head                  the box only: models of other heads (train.head), given by --heads
     backbone alone             nothing but the forward pass, with as many crops
 
 "over backbone" is the median over the images of the time of a method over that of the backbone, both measured one after
@@ -45,9 +46,9 @@ from uop3d_core.evaluation.labels import Labels, read_labels
 from uop3d_core.evaluation.link import FrameLink, fit_frame_link
 from uop3d_core.evaluation.metrics import error_deg, summary, up_error_deg
 from uop3d_core.evaluation.pose import jittered, unseen_captures
-from uop3d_core.geometry import Array, rigid_through_similarity, rotation_to
+from uop3d_core.geometry import Array, rigid_through_similarity
 from uop3d_core.images import mask_box
-from uop3d_core.pose.candidates import box_in_crop, fill_box
+from uop3d_core.pose.candidates import box_in_crop, filling_box
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.runs import Run
 from uop3d_core.types import Alignment, Capture, Detection, Frame
@@ -89,6 +90,7 @@ def main() -> None:
     args = _arguments()
     labels = read_labels(args.labels or args.captures / "labels.json")
     model = load_model(args.model or args.run / "model.safetensors")
+    others = [other_head(path, model) for path in args.heads]
     backbone = load_backbone(args.backbone or model.backbone_spec)
     trained_on = list(model.metadata["captures"])
     alignment = Run(args.run).read_alignment().alignment
@@ -100,7 +102,9 @@ def main() -> None:
     boxes = Boxes(args.objects, args.jitter, args.seed)
     views = list(labelled_views(captures, labels, link, args.every, boxes, frames))
     bank = NearestViews.of(model, backbone, read_captures(args.captures, trained_on), alignment)
-    results = compare(methods(model, backbone, bank, args.objects), views, link.label_R_obj)
+    candidates = methods(model, backbone, bank, args.objects)
+    candidates |= {f"{other.settings.head} head": box_only(PoseEstimator(other, backbone)) for other in others}
+    results = compare(candidates, views, link.label_R_obj)
     rows = {name: result["summary"] for name, result in results.items()}
     names = ", ".join(capture.name for capture in captures)
     about = (
@@ -123,6 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the jitter")
     parser.add_argument("--objects", type=int, default=8, metavar="N", help="objects in an image with several")
     parser.add_argument("--model", type=Path, help="instead of RUN/model.safetensors")
+    parser.add_argument("--heads", type=Path, nargs="+", default=[], metavar="MODEL", help="models of other heads")
     parser.add_argument("--backbone", help="NAME or NAME:WEIGHTS, where weights lie elsewhere than in training")
     parser.add_argument("--labels", type=Path, help="instead of CAPTURES/labels.json")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
@@ -200,13 +205,6 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
     published = partial(published_rotation, model, backbone)
     plain, grid_only = RenderCompareSettings(), replace(RenderCompareSettings(), refinement_steps=0)
 
-    def ours(count: int, view: View) -> Callable[[], Array | None]:
-        def call() -> Array | None:
-            estimate = estimator(view.frame, view.detections[:count])[0]
-            return estimate.cam_T_obj[:3, :3] if estimate.found else None
-
-        return call
-
     def forward(count: int, view: View) -> Callable[[], None]:
         crops = np.stack([crop_of(model, backbone, view.frame, box)[1] for box in view.detections[:count]])
 
@@ -218,14 +216,39 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
     several = f", {objects} objects"
     return {
         BACKBONE: partial(forward, 1),
-        OURS: partial(ours, 1),
+        OURS: box_only(estimator),
         BACKBONE + several: partial(forward, objects),
-        OURS + several: partial(ours, objects),
+        OURS + several: box_only(estimator, objects),
         NEAREST: lambda view: partial(bank.rotation, model, backbone, view),
         PUBLISHED: lambda view: partial(published, plain, view, aided=True),
         GRID: lambda view: partial(published, grid_only, view, aided=True),
         UNAIDED: lambda view: partial(published, plain, view, aided=False),
     }
+
+
+def box_only(estimator: PoseEstimator, count: int = 1) -> Method:
+    """The rotation that an estimator finds, given the first `count` boxes of an image, for the first."""
+
+    def ready(view: View) -> Callable[[], Array | None]:
+        def call() -> Array | None:
+            estimate = estimator(view.frame, view.detections[:count])[0]
+            return estimate.cam_T_obj[:3, :3] if estimate.found else None
+
+        return call
+
+    return ready
+
+
+def other_head(path: Path, model: Model) -> Model:
+    """A model of another head that was trained on the same alignment.
+
+    Raises:
+        ValueError: on another one.
+    """
+    other = load_model(path)
+    if other.metadata.get("alignment") != model.metadata.get("alignment"):
+        raise ValueError(f"{path} was trained on another alignment than the model that it is compared with")
+    return other
 
 
 def backbone_of(name: str) -> str:
@@ -247,9 +270,7 @@ def published_rotation(
 
 def filling_translation(vertices: Array, crop: Crop, box: Array, crop_R_obj: Array) -> Array:
     """crop_t_obj (3,) in object units with which the turned template (V, 3) fills a box (4,) of the crop."""
-    ray = np.append((box[:2] + box[2:]) / 2 - (crop.pixels - 1) / 2, crop.focal)
-    to_ray = rotation_to(ray / np.linalg.norm(ray))
-    return fill_box((to_ray.T @ crop_R_obj)[None], vertices, crop, box)[0, :3, 3]
+    return filling_box(crop_R_obj[None], vertices, crop, box)[0, :3, 3]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ per scene. Without tracking an estimate gets the identity of the nearest one in 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,9 +145,11 @@ def untracked(scene: Scene) -> Output:
     return output
 
 
-def tracked(scene: Scene, settings: TrackSettings, camera_known: bool = True) -> Output:
-    """Confirmed tracks."""
-    tracker, output = Tracker(settings, {"mug": Symmetry.none()}), []
+def tracked(
+    scene: Scene, settings: TrackSettings, symmetries: Mapping[str, Symmetry] = {}, camera_known: bool = True
+) -> Output:
+    """Confirmed tracks; categories without an entry in `symmetries` have none."""
+    tracker, output = Tracker(settings, symmetries), []
     for k, estimates in enumerate(scene.estimates):
         tracks = tracker.update(int(scene.stamps_ns[k]), estimates, scene.cam_T_fixed[k] if camera_known else None)
         tracks = [t for t in tracks if t.state is TrackState.CONFIRMED]
@@ -193,7 +195,9 @@ def compare(kind: str, seeds: Sequence[int], settings: TrackSettings) -> dict[st
         rows["estimates"].append(figures(scene, untracked(scene)))
         rows["tracks"].append(figures(scene, tracked(scene, settings)))
         if kind == "moving camera":
-            rows.setdefault("tracks, camera unknown", []).append(figures(scene, tracked(scene, settings, False)))
+            rows.setdefault("tracks, camera unknown", []).append(
+                figures(scene, tracked(scene, settings, camera_known=False))
+            )
     means = {name: {key: float(np.mean([d[key] for d in draws])) for key in draws[0]} for name, draws in rows.items()}
     known = [key for key, value in means["estimates"].items() if not np.isnan(value)]
     return {name: {key: row[key] for key in known} for name, row in means.items()}

@@ -1,20 +1,28 @@
 """The command line: what it accepts, what it says when it cannot go on, and the files it promises."""
 
+import gzip
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from mat_files import annotated, write_objectnet3d, write_pascal3d
+from PIL import Image
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from uop3d_core.capture.co3d import FRAMES, SEQUENCES, write_co3d
+from uop3d_core.capture.nerfstudio import read_recording
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.cli import app
 from uop3d_core.cli.console import out
 from uop3d_core.cli.evaluating import figures_table
 from uop3d_core.cli.learning import show_symmetry
+from uop3d_core.evaluation.co3d_labels import LABEL_R_RELEASED
 from uop3d_core.evaluation.metrics import summary
-from uop3d_core.types import Symmetry
+from uop3d_core.images import read_rgb
+from uop3d_core.types import Sim3, Symmetry
 
 FAST = [
     "surface.vertices=120", "surface.resolution=40", "surface.cells=12", "surface.components=24",
@@ -59,6 +67,11 @@ def learned(mugs, tmp_path_factory):
         "synchronize",
         "evaluate alignment",
         "evaluate pose",
+        "evaluate pascal3d",
+        "evaluate objectnet3d",
+        "evaluate co3d",
+        "capture import",
+        "capture export",
         "export",
         "compare",
         "bench",
@@ -261,6 +274,53 @@ def test_training_without_some_frames(learned, tmp_path):
         assert message in call("train", run, "--without", frames, *fast, code=1)
 
 
+def test_datasets_of_single_images(learned, mugs, tmp_path):
+    pascal = write_pascal3d(tmp_path / "p3d", {"n1": [annotated("cup")], "n2": [annotated("cup", occluded=1.0)]}, "cup")
+    model = learned / "model.safetensors"
+    arguments = ["evaluate", "pascal3d", model, "--root", pascal, "--category", "cup", "--run", learned]
+    output = call(*arguments, "--json", tmp_path / "p.json", "--picture", tmp_path / "p.jpg", "--labels",
+                  mugs / "labels.json", "--link", "reference", "--boxes", "cad")  # fmt: skip
+    report = json.loads((tmp_path / "p.json").read_text())
+    assert report["dataset"] == "PASCAL3D+" and report["subset"] == "val" and report["boxes"] == "cad"
+    assert (report["all"]["frames"], report["clear"]["frames"]) == (2, 1)
+    assert len(report["frame_link"]["fitted_on"]) == 1
+    assert "PASCAL3D+ cup, val" in output and "fitted" in output
+    assert read_rgb(tmp_path / "p.jpg").shape[1] > 100
+    assert "give --labels with it" in call(*arguments, "--link", "reference", code=1)
+
+    objectnet = write_objectnet3d(tmp_path / "on3d", {"n1": [annotated("cup")], "n2": [annotated("bus")]})
+    output = call("evaluate", "objectnet3d", model, "--root", objectnet, "--category", "cup", "--run", learned)
+    assert "ObjectNet3D cup, test" in output
+
+
+def test_co3d(learned, mugs, tmp_path):
+    """Three mugs as CO3D has them, two of which were learned, with human labels as they are released."""
+    frames, sequences, truth = [], [], json.loads((mugs / "labels.json").read_text())["instances"]
+    for name in sorted(truth):
+        write_co3d(replace(read_recording(mugs / name), source={"category": "cup"}), tmp_path / name)
+        shutil.copytree(tmp_path / name / "cup" / name, tmp_path / "co3d" / "cup" / name)
+        for found, file in ((frames, FRAMES), (sequences, SEQUENCES)):
+            found += json.loads(gzip.decompress((tmp_path / name / "cup" / file).read_bytes()))
+    for found, file in ((frames, FRAMES), (sequences, SEQUENCES)):
+        (tmp_path / "co3d" / "cup" / file).write_bytes(gzip.compress(json.dumps(found).encode()))
+    rotations = [Sim3.from_matrix(np.array(truth[name]["canonical_T_world"])).R for name in sorted(truth)]
+    labels = {"category": ["cup"] * 3, "sequence": sorted(truth), "label_R_world": LABEL_R_RELEASED.T @ rotations}
+    np.savez(tmp_path / "labels.npz", **{key: np.array(value) for key, value in labels.items()})
+    arguments = ["evaluate", "co3d", learned / "model.safetensors", "--root", tmp_path / "co3d", "--run", learned]
+    arguments += ["--labels", tmp_path / "labels.npz"]
+    output = call(*arguments, "--category", "cup", "--views", 3, "--json", tmp_path / "c.json")
+    report = json.loads((tmp_path / "c.json").read_text())
+    call("evaluate", "alignment", learned, "--labels", mugs / "labels.json", "--json", tmp_path / "a.json")
+    assert report["alignment"]["all"] == json.loads((tmp_path / "a.json").read_text())["all"]
+    assert list(report["pose"]["captures"]) == ["mug_02"]
+    assert report["pose"]["overall"]["frames"] == 3
+    assert report["several_views"]["frames"] == 1
+    assert "3 images" in output
+    assert "no category 'mug' of CO3D" in call(
+        *arguments, "--category", "mug", "--labels", mugs / "labels.json", code=1
+    )
+
+
 def test_evaluate_refuses_another_run(learned, mugs, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -358,7 +418,6 @@ def test_bad_captures(mugs, tmp_path, spoil, message):
 
 
 def test_empty_masks(mugs, tmp_path):
-    from PIL import Image
 
     folder = tmp_path / "captures" / "mug_00"
     shutil.copytree(mugs / "mug_00", folder)

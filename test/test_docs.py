@@ -24,7 +24,7 @@ COMMANDS = [
     line.split("#")[0]
     for file in (ROOT / "README.md", DOCS / "cli.md")
     for line in file.read_text().splitlines()
-    if re.match(r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture) ", line)
+    if re.match(r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay) ", line)
 ]
 
 
@@ -37,10 +37,10 @@ def test_conventions_example():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
-    words = re.findall(r"[a-z]+", command.split("uop3d", 1)[1])
+    words = re.findall(r"[a-z0-9]+", command.split("uop3d", 1)[1])
     path = words[:2] if words[0] == "evaluate" else words[:1]
     if words[0] == "capture":
-        path.append("check" if words[1] == "check" else "make")
+        path.append(words[1] if words[1] in ("check", "import", "export") else "make")
     result = CliRunner().invoke(get_command(app), [*path, "--help"])
     assert result.exit_code == 0
     for option in re.findall(r"--[a-z]+[a-z0-9]*", command):

@@ -13,9 +13,9 @@ CORE = Path(__file__).resolve().parent.parent / "uop3d_core"
 
 # Parts are the modules and packages directly under uop3d_core; "" is uop3d_core/__init__.py.
 ALONE = {"types", "geometry", "config"}
-LEAVES = ALONE | {"images", "raycast", "volume"}
+LEAVES = ALONE | {"cameras", "images", "raycast", "volume"}
 STAGES = {"capture", "backbones", "surface", "alignment", "correspondence", "pose", "evaluation", "report"}
-TOP = {"pipeline", "deploy", "demo", "cli"}  # all other parts, such as runs, serve the stages
+TOP = {"pipeline", "deploy", "bags", "demo", "cli"}  # all other parts, such as runs, serve the stages
 STAGE_EXCEPTIONS = {  # importing stage: what of other stages it may import
     "surface": {"backbones"},
     "correspondence": {"backbones"},
@@ -136,6 +136,9 @@ def test_no_import_cycles():
         ("correspondence.train", "pose.refine", False),
         ("evaluation.metrics", "pipeline", False),
         ("demo", "pipeline", True),
+        ("bags.replay", "pose.stream", True),
+        ("messages.building", "bags", False),
+        ("bags.replay", "pipeline", False),
         ("deploy.parity", "pose.estimator", True),
         ("pose.estimator", "deploy.parity", False),
         ("exported.content", "pose.estimator", False),

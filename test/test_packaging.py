@@ -1,5 +1,8 @@
 """The package says one thing about itself in all places."""
 
+import shutil
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,3 +31,26 @@ def test_entry_points_are_declared():
 @pytest.mark.parametrize("entry", UOP3D.entry_points, ids=lambda entry: entry.name)
 def test_entry_point_target_exists(entry):
     assert callable(entry.load())
+
+
+def test_the_messages_are_installed(tmp_path: Path):
+    source, built = tmp_path / "source", tmp_path / "built"
+    for name in ("setup.py", "pyproject.toml", "package.xml", "README.md", "LICENSE", "MANIFEST.in"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    for name in ("msg", "uop3d_core/bags"):
+        shutil.copytree(ROOT / name, source / name)
+    (source / "uop3d_core/__init__.py").write_text("")
+    command = [
+        sys.executable,
+        "setup.py",
+        "-q",
+        "build",
+        "--build-base",
+        str(tmp_path / "b"),
+        "--build-lib",
+        str(built),
+    ]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    names = {path.name for path in (ROOT / "msg").glob("*.msg")}
+    assert {path.name for path in (built / "uop3d_core/msg").glob("*.msg")} == names != set()

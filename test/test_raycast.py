@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scenes import box, first_intersections, look_at, rays_of, sphere, square_camera, to_trimesh, torus
 
-from uop3d_core.geometry import inverse_rigid, random_rotations, rigid, transform
+from uop3d_core.cameras import pixels_of
+from uop3d_core.geometry import inverse_rigid, pixel_rays, random_rotations, rigid, transform
 from uop3d_core.raycast import RayCaster, vertex_normals
-from uop3d_core.types import Mesh, Sim3
+from uop3d_core.types import Camera, Mesh, Sim3
 
 CAMERA = square_camera(64)
 AWAY = Sim3(0.02, np.eye(3), np.array([300.0, -200.0, 100.0]))  # a small thing far from the origin
@@ -78,9 +79,27 @@ def test_rays_of_single_pixels_are_those_of_the_picture():
     caster, cam_T_mesh = RayCaster(sphere()), look_at((3, 2, 1))
     picture = caster.render(CAMERA, cam_T_mesh)
     pixels = np.array([[20, 30], [33, 31], [0, 0]])
-    single = caster.first_hits_of_pixels(CAMERA.K, pixels, cam_T_mesh)
+    single = caster.first_hits_of_rays(pixel_rays(CAMERA.K, pixels), cam_T_mesh)
     index = pixels[:, 1] * CAMERA.width + pixels[:, 0]
     np.testing.assert_array_equal(single.face, picture.face[index])
+
+
+@pytest.mark.parametrize("lens", [("brown", [-0.3, 0.1, 0.001, -0.002]), ("fisheye", [0.05, 0.01, 0.0, 0.0])])
+def test_pictures_through_a_lens(lens: tuple[str, list[float]]):
+    camera = Camera(CAMERA.K, CAMERA.width, CAMERA.height, *lens)
+    caster, cam_T_mesh = RayCaster(sphere()), look_at((3, 2, 1))
+    hits = caster.render(camera, cam_T_mesh)
+    assert not np.array_equal(hits.mask, caster.render(CAMERA, cam_T_mesh).mask)
+    ys, xs = np.divmod(np.flatnonzero(hits.mask), camera.width)
+    found = pixels_of(camera, transform(cam_T_mesh, caster.points(hits)[hits.mask]))
+    np.testing.assert_allclose(found, np.stack([xs, ys], -1), atol=0.2)
+
+
+def test_rays_that_there_are_not_hit_nothing():
+    rays = np.array([[0, 0, 1.0], [np.nan, np.nan, 1.0]])
+    hits = RayCaster(sphere()).first_hits_of_rays(rays, look_at((3, 2, 1)))
+    np.testing.assert_array_equal(hits.mask, [True, False])
+    assert np.isfinite(hits.t[0]) and np.isinf(hits.t[1])
 
 
 def test_origins_broadcast_or_not():

@@ -100,8 +100,11 @@ class TemplateSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Dense image-to-template correspondence model."""
+    """Dense image-to-template correspondence model, or one of the light heads that say the rotation directly."""
 
+    head: Literal["dense", "quaternion", "rotation6d", "rotation9d", "keypoints"] = Field(
+        "dense", description="what the network says of a crop: which point every pixel shows, or the rotation itself"
+    )
     cells: int = Field(24, ge=8, le=128, description="feature cells along the side of a crop")
     margin: float = Field(1.25, ge=1, le=3, description="side of a crop over the longer side of the object's box")
     variants: int = Field(6, ge=1, le=200, description="augmented crops made of every frame, and cached")
@@ -111,6 +114,7 @@ class TrainSettings(Settings):
     embedding: int = Field(128, ge=8, le=1024, description="dimension of pixel and vertex embeddings")
     clutter: int = Field(8, ge=1, le=256, description="embeddings that stand for background")
     context_dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the global context of the crop")
+    keypoints: int = Field(32, ge=8, le=256, description="points of the template that head=keypoints looks for")
     temperature: float = Field(0.07, gt=0, le=10, description="softmax temperature of the contrastive loss")
     neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
     offset_weight: float = Field(5.0, ge=0, le=1000, description="weight of the error of points, in object units")
@@ -142,10 +146,14 @@ class TrainSettings(Settings):
         )
         return {name: getattr(self, name) for name in names}
 
+    def trunk_arguments(self) -> dict[str, Any]:
+        """The settings that shape what all networks begin with."""
+        return {name: getattr(self, name) for name in ("components", "width", "blocks", "context_dropout")}
+
     def network_arguments(self) -> dict[str, Any]:
-        """The settings that shape the network."""
-        names = ("components", "width", "blocks", "embedding", "clutter", "context_dropout", "temperature")
-        return {name: getattr(self, name) for name in names}
+        """The settings that shape the dense network."""
+        own = {name: getattr(self, name) for name in ("embedding", "clutter", "temperature")}
+        return self.trunk_arguments() | own
 
 
 class PoseSettings(Settings):
@@ -196,6 +204,15 @@ class TrackSettings(Settings):
     turn_change_deg: float = Field(30.0, gt=0, le=3600, description="typical change of the turning in a second")
     camera_change_deg: float = Field(20.0, ge=0, le=3600, description="the same of a camera whose motion is not given")
     scale_change: float = Field(0.01, ge=0, le=1, description="relative change of the scale in a second")
+
+
+class ReplaySettings(Settings):
+    """Messages of a recording that belong together."""
+
+    slop_s: float = Field(0.01, ge=0, le=10, description="boxes belong to the image that is this near in time")
+    depth_slop_s: float = Field(0.02, ge=0, le=10, description="so does depth")
+    window: int = Field(16, ge=1, le=1000, description="images that are held back to bring them into order")
+    jump_s: float = Field(0.5, gt=0, le=86_400, description="stamps that go back so far mean that time began anew")
 
 
 class FrameSettings(Settings):
@@ -272,6 +289,7 @@ class InferenceSettings(Settings):
 
     pose: PoseSettings = PoseSettings()
     track: TrackSettings = TrackSettings()
+    replay: ReplaySettings = ReplaySettings()
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

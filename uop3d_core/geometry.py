@@ -132,6 +132,21 @@ def random_rotations(count: int, rng: np.random.Generator) -> Array:
     ).reshape(count, 3, 3)  # fmt: skip
 
 
+def farthest_points(points: Array, count: int) -> Array:
+    """Indices (min(count, N),) of (N, 3) points far apart from each other: each the farthest from all before it.
+
+    The first is the farthest from their mean (Gonzalez, "Clustering to minimize the maximum intercluster
+    distance", 1985).
+    """
+    away = np.linalg.norm(points - points.mean(0), axis=1)
+    chosen = [int(away.argmax())]
+    nearest = np.full(len(points), np.inf)
+    while len(chosen) < min(count, len(points)):
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        chosen.append(int(nearest.argmax()))
+    return np.array(chosen)
+
+
 def rays_intersection(origins: Array, directions: Array) -> Array:
     """Point (3,) nearest in the least-squares sense to (N, 3) lines; directions are unit vectors."""
     P = np.eye(3) - directions[:, :, None] * directions[:, None, :]

@@ -1,7 +1,7 @@
 """What a learned category is, whatever runs its network: the part of a model that needs no torch.
 
 In / out: the JSON object that every model file carries, and the template's arrays. A model file of any kind becomes a
-`Learned`; asked to be ready it gives a `CropNetwork`, which turns crops into logits and offsets.
+`Learned`; asked to be ready it gives a `CropNetwork`, which turns crops into what its head says: logits and offsets.
 """
 
 from __future__ import annotations
@@ -35,16 +35,19 @@ class CropNetwork(Protocol):
     stride: int
     shares: str
 
-    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits (B, G, G, V + 1) and offsets (B, G, G, 3), float32, of crops (B, S, S, 3) uint8."""
+    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """What the head says of crops (B, S, S, 3) uint8, float32.
+
+        A dense one says logits (B, G, G, V + 1) and offsets (B, G, G, 3); `pose.direct` names what others say.
+        """
         ...
 
     def features(self, images: Array, watch: Watch = unwatched) -> Any:
         """What the network makes of crops before it looks for its category, to be given to `decode`; can be indexed."""
         ...
 
-    def decode(self, features: Any, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets from features."""
+    def decode(self, features: Any, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The same from features."""
         ...
 
     def backbone_alone(self) -> Callable[[Array], object] | None:

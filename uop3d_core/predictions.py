@@ -8,6 +8,8 @@ Estimates add per detection "cam_T_obj" (4x4, translation in object units), and 
 "scale_std" (relative to it), "scale_source" and "size_m" (extents along x, y, z of obj in metres), null where unknown;
 their "score" is the probability of the pose, 0 where none was found ("cam_T_obj" is then the identity). "category",
 "other", "covariance" (6x6 or null) and "hypotheses" are those of PoseEstimate.
+For a recording, which has no file names, an entry names its image by "stamp_ns", the time in its header in nanoseconds,
+or by "index", its place among all images of the topic in the order of time, from 0.
 A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at integers, and for a lens with distortion
 "lens" ("brown" or "fisheye") and "distortion" (its coefficients in OpenCV's order).
 """
@@ -15,7 +17,8 @@ A camera is ``{"width", "height", "K": 3x3}`` in pixels, with pixel centres at i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +57,66 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
         FileNotFoundError: no such file.
         ValueError: not of the form above; the message says where.
     """
+    detections: dict[str, list[Detection]] = {}
+    for where, entry in _entries(path):
+        name = entry.get("image")
+        if not isinstance(name, str):
+            raise ValueError(f'{where} must be an object with a text "image"')
+        if name in detections:
+            raise ValueError(f"{where}: image {name} is there twice; put its detections in one entry")
+        detections[name] = _detections(entry, f"{where} ({name})")
+    return detections
+
+
+@dataclass(frozen=True)
+class TimedDetections:
+    """Detections in the images of a recording.
+
+    Attributes:
+        by_stamp: by the time of the image in nanoseconds.
+        by_index: by the place of the image, from 0.
+    """
+
+    by_stamp: dict[int, list[Detection]]
+    by_index: dict[int, list[Detection]]
+
+
+def read_timed_detections(path: Path) -> TimedDetections:
+    """Read detections by the time or the place of the image.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not of the form above; the message says where.
+    """
+    timed = TimedDetections({}, {})
+    for where, entry in _entries(path):
+        keys = [key for key in ("stamp_ns", "index") if key in entry]
+        number = entry[keys[0]] if keys else None
+        if len(keys) != 1 or isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ValueError(f'{where} must have "stamp_ns" or "index", a whole number, to say which image it is of')
+        table = timed.by_stamp if keys[0] == "stamp_ns" else timed.by_index
+        if number in table:
+            raise ValueError(f"{where}: {keys[0]} {number} is there twice; put its detections in one entry")
+        table[number] = _detections(entry, f"{where} ({keys[0]} {number})")
+    return timed
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Entries, one per image, with where they stand."""
     content = read_json(path)
     if not isinstance(content, list):
         raise ValueError(f'{path}: must hold a list of {{"image", "detections"}}, not {type(content).__name__}')
-    detections: dict[str, list[Detection]] = {}
     for index, entry in enumerate(content):
         where = f"{path}: entry {index}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
-            raise ValueError(f'{where} must be an object with a text "image"')
-        if not isinstance(entry.get("detections"), list):
-            raise ValueError(f'{where} ({entry["image"]}): "detections" must be a list')
-        if entry["image"] in detections:
-            raise ValueError(f"{where}: image {entry['image']} is there twice; put its detections in one entry")
-        where = f"{where} ({entry['image']})"
-        detections[entry["image"]] = [
-            _detection(item, f"{where}, detection {i}") for i, item in enumerate(entry["detections"])
-        ]
-    return detections
+        if not isinstance(entry, dict):
+            raise ValueError(f'{where} must be an object with "image" and "detections"')
+        yield where, entry
+
+
+def _detections(entry: dict[str, Any], where: str) -> list[Detection]:
+    if not isinstance(entry.get("detections"), list):
+        raise ValueError(f'{where}: "detections" must be a list')
+    return [_detection(item, f"{where}, detection {i}") for i, item in enumerate(entry["detections"])]
 
 
 def _detection(item: Any, where: str) -> Detection:

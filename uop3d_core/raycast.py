@@ -11,7 +11,8 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from uop3d_core.geometry import Array, pixel_rays
+from uop3d_core.cameras import rays_through
+from uop3d_core.geometry import Array
 from uop3d_core.types import Camera, Mesh
 
 
@@ -62,15 +63,21 @@ class RayCaster:
     def render(self, camera: Camera, cam_T_mesh: Array) -> Hits:
         """First hit of every pixel's ray, flattened row by row; `t` is the depth along z of the camera."""
         ys, xs = np.mgrid[: camera.height, : camera.width]
-        return self.first_hits_of_pixels(camera.K, np.stack([xs.ravel(), ys.ravel()], axis=-1), cam_T_mesh)
+        rays = rays_through(camera, np.stack([xs.ravel(), ys.ravel()], axis=-1))
+        return self.first_hits_of_rays(rays, cam_T_mesh)
 
-    def first_hits_of_pixels(self, K: Array, pixels: Array, cam_T_mesh: Array) -> Hits:
-        """First hits of (N, 2) pixels; `t` is the depth along z of the camera.
+    def first_hits_of_rays(self, rays: Array, cam_T_mesh: Array) -> Hits:
+        """First hits of rays (N, 3) in cam with z = 1, NaN for none; `t` is the depth along z of the camera.
 
         cam_T_mesh (4, 4) may be any invertible affine map: the mesh is then seen as that deforms it.
         """
         mesh_T_cam = np.linalg.inv(cam_T_mesh)
-        return self.first_hits(mesh_T_cam[:3, 3], pixel_rays(K, pixels) @ mesh_T_cam[:3, :3].T)
+        directions = rays @ mesh_T_cam[:3, :3].T
+        blind = np.isnan(directions[:, 0])
+        if not blind.any():
+            return self.first_hits(mesh_T_cam[:3, 3], directions)
+        hits = self.first_hits(mesh_T_cam[:3, 3], np.where(blind[:, None], 1.0, directions))
+        return Hits(np.where(blind, np.inf, hits.t), np.where(blind, -1, hits.face), hits.barycentric)
 
     def points(self, hits: Hits) -> Array:
         """Hit points (N, 3) in the mesh's frame; rows of misses are meaningless."""

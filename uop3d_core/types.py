@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -520,3 +521,57 @@ class PoseEstimate:
     def position_m(self) -> Array:
         """(3,) origin of obj in cam, in metres; NaN where the scale is unknown."""
         return self.scale * self.cam_T_obj[:3, 3]
+
+    @property
+    def covariance_m(self) -> Array | None:
+        """(6, 6) as `covariance`, but of `position_m` in metres; None where covariance or scale is unknown.
+
+        The error of the scale adds to it, except where depth gave the scale: it then makes up for that of the distance.
+        """
+        if self.covariance is None or not np.isfinite(self.scale):
+            return None
+        units = np.array([self.scale] * 3 + [1.0] * 3)
+        covariance: Array = self.covariance * np.outer(units, units)
+        if self.scale_source != "depth" and np.isfinite(self.scale_std):
+            covariance[:3, :3] += self.scale_std**2 * np.outer(self.position_m, self.position_m)
+        return covariance
+
+
+class TrackState(Enum):
+    """How sure it is that there is an object, and that it is still there."""
+
+    TENTATIVE = "tentative"
+    CONFIRMED = "confirmed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One object at the time of one image.
+
+    Attributes:
+        id: never given to another object by the same tracker.
+        category: of the object.
+        state: TENTATIVE until enough poses agreed; LOST when not seen for long, and CONFIRMED again when found again.
+        estimate: filtered pose in cam, its covariance, score and scale; its `detection` is the last box. The score is a
+            running mean in which poses that disagree count as 0; it halves in `lost_s` without a pose that agrees.
+        velocity: (6,) in the axes of cam: object units per second, then the rotation vector in radians per second;
+            relative to the fixed frame where `cam_T_fixed` is given, else to the camera.
+        last_seen_ns: when a measured position agreed the last time.
+        hits: measured poses that agreed.
+        measured: the estimate in this image, with its hypotheses; None where the object is predicted only.
+    """
+
+    id: int
+    category: str
+    state: TrackState
+    estimate: PoseEstimate
+    velocity: Array
+    last_seen_ns: int
+    hits: int
+    measured: PoseEstimate | None
+
+    @property
+    def detection(self) -> Detection | None:
+        """The box in this image; None where the object is predicted only."""
+        return None if self.measured is None else self.measured.detection

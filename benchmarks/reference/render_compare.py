@@ -21,7 +21,7 @@ import torch
 from reference.descent import descend
 from torch import Tensor
 
-from uop3d_core.geometry import Array, rigid
+from uop3d_core.geometry import Array, pixel_rays, rigid
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Mesh
 
@@ -84,7 +84,7 @@ class Comparison:
         """
         mesh, R = self.caster.mesh, cam_R_obj.detach().numpy()
         cam_t_obj = self.cam_t_obj(R) if callable(self.cam_t_obj) else self.cam_t_obj
-        hits = self.caster.first_hits_of_pixels(self.K, self.cells, rigid(R, cam_t_obj))
+        hits = self.caster.first_hits_of_rays(pixel_rays(self.K, self.cells), rigid(R, cam_t_obj))
         shown = np.flatnonzero(hits.mask & self.inside)
         corners = torch.from_numpy(mesh.faces[hits.face[shown]])
         uv = self._project(torch.tensor(mesh.vertices) @ cam_R_obj.T + torch.tensor(cam_t_obj))

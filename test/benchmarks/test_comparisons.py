@@ -12,15 +12,18 @@ import pose
 import pytest
 import torch
 from measure import Cost, mean_cost, measured, table
+from scenes import sphere
 from twins import gauge, twins
 
 from uop3d_core.capture.synthetic import make_mug
 from uop3d_core.config import JointSettings, PairSettings, TrainSettings
+from uop3d_core.correspondence.checkpoint import Model, save_model
+from uop3d_core.correspondence.heads import build_network
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.labels import Labels
 from uop3d_core.evaluation.link import fit_frame_link
 from uop3d_core.geometry import project, rotation_error
-from uop3d_core.types import Alignment, Camera, CaptureAlignment, Sim3
+from uop3d_core.types import Alignment, Camera, CaptureAlignment, Detection, Frame, Sim3, Template
 
 
 def test_measured_sees_time_and_memory() -> None:
@@ -106,6 +109,26 @@ def test_a_turned_template_fills_its_box() -> None:
     crop = Crop.around(camera, box, 128)
     found = pose.filling_translation(vertices, crop, pose.box_in_crop(crop, box), crop.cam_R_crop.T @ R)
     np.testing.assert_allclose(crop.cam_R_crop @ found, t, rtol=0.01, atol=0.01)
+
+
+def test_other_heads_must_know_the_same_alignment(tmp_path: Path) -> None:
+    settings = TrainSettings(head="rotation6d", width=16, blocks=1)
+    template = Template("ball", sphere(0.5, 2))
+    facts = {"backbone": {"fingerprint": "hog-1", "licence": "", "channels": 219}, "alignment": "one"}
+    path = tmp_path / "rotation6d.safetensors"
+    save_model(path, Model("hog", template, settings, build_network(219, template, settings), facts))
+    dense = SimpleNamespace(metadata={"alignment": "one"})
+    other = pose.other_head(path, dense)  # type: ignore[arg-type]
+    frame = Frame(
+        "f", Camera(np.array([[300.0, 0, 130], [0, 300, 120], [0, 0, 1]]), 260, 240), np.zeros((240, 260, 3), np.uint8)
+    )
+    view = pose.View("c", frame, (Detection(np.array([50.0, 40, 150, 140])),), np.eye(4), np.zeros(3))
+    R = pose.box_only(pose.PoseEstimator(other))(view)()
+    assert R is not None
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-4)
+    dense.metadata["alignment"] = "two"
+    with pytest.raises(ValueError, match="another alignment"):
+        pose.other_head(path, dense)  # type: ignore[arg-type]
 
 
 class Blocks:

@@ -16,7 +16,7 @@ from reference.render_compare import (
     view_grid,
 )
 
-from uop3d_core.geometry import random_rotations, rigid, rotation_error
+from uop3d_core.geometry import pixel_rays, random_rotations, rigid, rotation_error
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Mesh
 
@@ -41,7 +41,7 @@ def rendered(mesh: Mesh, bank: torch.Tensor, clutter: torch.Tensor, cam_R_obj: n
     """Unit features (D, h, w) of an image that shows the template before clutter."""
     ys, xs = np.mgrid[:CELLS, :CELLS]
     pixels = np.stack([xs.ravel(), ys.ravel()], axis=1)
-    hits = RayCaster(mesh).first_hits_of_pixels(K, pixels, rigid(cam_R_obj, T_OBJ))
+    hits = RayCaster(mesh).first_hits_of_rays(pixel_rays(K, pixels), rigid(cam_R_obj, T_OBJ))
     features = clutter.repeat(CELLS * CELLS, 1)
     shown = torch.from_numpy(hits.mask)
     corners = bank[torch.from_numpy(mesh.faces[hits.face[hits.mask]])]

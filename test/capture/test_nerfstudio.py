@@ -4,15 +4,17 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from posed import LENSES, assert_same, make_recording
 
 from uop3d_core.capture.folder import read_captures
-from uop3d_core.capture.nerfstudio import read_nerfstudio, write_nerfstudio
+from uop3d_core.capture.nerfstudio import read_nerfstudio, read_recording, write_nerfstudio, write_recording
 from uop3d_core.geometry import project, random_rotations, rigid, transform
 from uop3d_core.types import Camera, Capture, Frame, Sim3
 
@@ -192,8 +194,8 @@ BAD_FRAMES = {
     "no focal length": ({"fl_x": None}, "focal length is missing; give fl_x in pixels or camera_angle_x"),
     "negative focal length": ({"fl_x": -5.0}, "fl_x must be positive, got -5"),
     "field of view": ({"fl_x": None, "camera_angle_x": 4.0}, "camera_angle_x must be between 0 and pi"),
-    "fish-eye": ({"camera_model": "OPENCV_FISHEYE"}, 'camera model "OPENCV_FISHEYE" is not supported'),
-    "k4": ({"k4": 0.1}, "k4 is not supported"),
+    "unknown model": ({"camera_model": "EQUIRECTANGULAR"}, 'camera model "EQUIRECTANGULAR" is not supported'),
+    "k4": ({"k4": 0.1}, "PINHOLE has no k4: undistort the images first"),
     "other size": ({"w": 96}, r"the image is 48 x 40 pixels, but w x h says 96 x 40"),
     "no file_path": ({"file_path": None}, "file_path must be the path of a file relative to .*, got nothing"),
     "number as path": ({"file_path": 3}, "file_path must be the path of a file"),
@@ -360,3 +362,69 @@ def hull_error(capture, canonical_T_world):
         hull, (ys, xs) = places[misses <= 1], np.nonzero(frame.mask)
         errors.append(np.subtract([*hull.min(0), *hull.max(0)], [xs.min(), ys.min(), xs.max(), ys.max()]))
     return np.abs(errors).mean()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_recording_round_trip(tmp_path, link):
+    old = make_recording(tmp_path / "source", list(LENSES))
+    old = replace(old, up=np.array([0, 0.6, 0.8]), source={"format": "test"})
+    write_recording(old, tmp_path / "cup_01", link)
+    new = read_recording(tmp_path / "cup_01")
+    assert_same(new, old)
+    assert new.name == "cup_01"
+    assert new.up.tolist() == [0, 0.6, 0.8]
+    assert new.source == {"format": "test"}
+    assert (new.shots[0].image.stat().st_ino == old.shots[0].image.stat().st_ino) is link
+
+
+def test_one_lens_stands_at_the_top(tmp_path):
+    write_recording(make_recording(tmp_path / "source", ["fisheye"] * 2), tmp_path / "a")
+    meta = json.loads((tmp_path / "a" / "transforms.json").read_text())
+    assert meta["camera_model"] == "OPENCV_FISHEYE"
+    assert "camera_model" not in meta["frames"][0]
+    assert meta["frames"][0]["k4"] == 0.001
+
+
+def test_recording_without_masks(tmp_path):
+    write_recording(make_recording(tmp_path / "source", masks=False, points=0), tmp_path / "a")
+    recording = read_recording(tmp_path / "a")
+    assert recording.unmasked == 3
+    assert recording.points is None
+    with pytest.raises(FileNotFoundError, match=r'frame 0 \(f0\.jpg\) has no "mask_path"'):
+        read_nerfstudio(tmp_path / "a")
+
+
+def test_capture_without_masks_is_written(capture, tmp_path):
+    frames = [replace(frame, mask_source=None) for frame in capture.frames]
+    write_nerfstudio(Capture("a", tuple(frames)), tmp_path / "a")
+    assert read_recording(tmp_path / "a").unmasked == 3
+
+
+def test_lens_of_too_many_coefficients(tmp_path):
+    recording = make_recording(tmp_path / "source", ["brown8"] * 2)
+    camera = replace(recording.shots[0].camera, distortion=np.full(12, 0.01))
+    bad = replace(recording, shots=(replace(recording.shots[0], camera=camera), recording.shots[1]))
+    with pytest.raises(ValueError, match="12 coefficients, but the nerfstudio layout holds 8"):
+        write_recording(bad, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_fisheye_is_undistorted(folder):
+    """A dot where the equidistant lens shows a direction comes back where the pinhole camera shows it."""
+    size, focal, k = 201, 100.0, (0.02, -0.004, 0.001, 0.0)
+    angle = np.arctan(0.5)
+    bent = angle * (1 + k[0] * angle**2 + k[1] * angle**4 + k[2] * angle**6)  # by hand, along +x
+    ys, xs = np.mgrid[:size, :size]
+    grey = (255 * np.exp(-(((xs - 100 - focal * bent) ** 2 + (ys - 100) ** 2) / 16))).astype(np.uint8)
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(folder / "images" / "0001.jpg", quality=95)
+    Image.fromarray(np.where(grey > 90, 255, 0).astype(np.uint8)).save(folder / "masks" / "0001.png")
+    values = dict(zip(("k1", "k2", "k3", "k4"), k, strict=True))
+    size = dict(w=size, h=size)
+    edit_frame(folder, camera_model="OPENCV_FISHEYE", fl_x=focal, fl_y=focal, cx=100.5, cy=100.5, **size, **values)
+    frame = read_nerfstudio(folder).frames[1]
+    image = frame.image[..., 0].astype(float)
+    place = [(image * xs).sum() / image.sum(), (image * ys).sum() / image.sum()]
+    np.testing.assert_allclose(place, [150, 100], atol=0.3)
+    assert frame.camera.lens == "pinhole"
+    assert frame.mask[100, 150]
+    assert abs(focal * bent - 50) > 2

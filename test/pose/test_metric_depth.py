@@ -1,10 +1,13 @@
 """Scale and pose from measured depth: exact, and through noise, holes, occluders and errors of the pose."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes import box, look_at, potato, sphere
 from scipy.spatial.transform import Rotation
 
+from uop3d_core.cameras import rays_through
 from uop3d_core.images import depth_from_millimetres
 from uop3d_core.pose.metric import Metric, MetricEvidence, measure
 from uop3d_core.pose.scale import pose_covariance
@@ -43,6 +46,19 @@ def measured(depth: np.ndarray | None, T: np.ndarray = TRUTH, mask: np.ndarray |
     template = more.pop("template", TEMPLATE)
     refine = more.pop("refine", True)
     return measure(PoseEstimate(detection, T, 0.9, **more), template, CAMERA, evidence, refine)
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_depth_seen_through_a_lens(points: bool) -> None:
+    """Depth along the rays of the lens gives the scale; taken as undistorted it would be placed elsewhere."""
+    camera = replace(CAMERA, lens="brown", distortion=np.array([-0.35, 0.1, 0.0, 0.0]))
+    hits = RayCaster(TEMPLATE.mesh).render(camera, TRUTH)
+    depth = np.where(hits.mask, hits.t * SCALE, 0).reshape(camera.height, camera.width)
+    ys, xs = np.nonzero(depth)
+    cloud = rays_through(camera, np.stack([xs, ys], -1)) * depth[ys, xs, None]
+    evidence = MetricEvidence(points=cloud) if points else MetricEvidence(depth=depth)
+    result = measure(PoseEstimate(BOX, TRUTH, 0.9), TEMPLATE, camera, evidence)
+    assert off(result) < 0.005 and misplaced(result) < 0.005
 
 
 def off(result: Metric) -> float:

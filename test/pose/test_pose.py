@@ -11,7 +11,15 @@ from truthful import CAM_T_OBJ, CAMERA, TruthfulBackbone, TruthfulNetwork, coord
 from uop3d_core.config import PoseSettings, TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import inverse_rigid, project, random_rotations, rotation_angle, rotation_error, transform
+from uop3d_core.geometry import (
+    inverse_rigid,
+    pixel_rays,
+    project,
+    random_rotations,
+    rotation_angle,
+    rotation_error,
+    transform,
+)
 from uop3d_core.images import mask_box
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, fill_box, pnp, rotation_grid
@@ -45,7 +53,7 @@ TRUTH = inverse_rigid(CROP.cam_T_crop) @ CAM_T_OBJ
 def beliefs(template: TemplateShape) -> PixelBeliefs:
     """All belief on the corners of the triangle that a pixel shows, by their barycentric weights."""
     pixels = CROP.grid(48)
-    hits = template.caster.first_hits_of_pixels(CROP.K, pixels, TRUTH)
+    hits = template.caster.first_hits_of_rays(pixel_rays(CROP.K, pixels), TRUTH)
     weights = np.where(hits.mask[:, None], hits.barycentric, 0)
     order = np.argsort(-weights, axis=1)
     vertices = np.take_along_axis(template.caster.mesh.faces[hits.face], order, 1)

@@ -1,9 +1,13 @@
 """Pictures show what they should where they should."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 
+from uop3d_core.cameras import pixels_of
+from uop3d_core.geometry import transform
 from uop3d_core.report.orientation import side_view
 from uop3d_core.report.overlay import AXES, MIN_SIDE, Overlay, draw_axes, enlarged
 from uop3d_core.report.shading import ShadedMesh, outline
@@ -37,6 +41,17 @@ def test_coverage_is_exact(template, camera):
     rows, columns = np.nonzero(coverage > 0.5)
     assert columns.mean() == pytest.approx(149.5, abs=0.5) and rows.mean() == pytest.approx(99.5, abs=0.5)
     assert brightness[coverage > 0].min() > 0
+
+
+def test_shape_and_axes_through_a_lens(template, camera):
+    crooked = replace(camera, lens="brown", distortion=np.array([4.0, 0.0, 0.0, 0.0]))
+    coverage = ShadedMesh(template.mesh).draw(crooked, FRONT_VIEW)[1]
+    corners = pixels_of(crooked, transform(FRONT_VIEW, template.mesh.vertices))
+    rows, columns = np.nonzero(coverage > 0.5)
+    np.testing.assert_allclose([columns.min(), columns.max()], [corners[:, 0].min(), corners[:, 0].max()], atol=1)
+    assert columns.max() > np.nonzero(ShadedMesh(template.mesh).draw(camera, FRONT_VIEW)[1] > 0.5)[1].max() + 1
+    twice = enlarged(crooked, 2)
+    np.testing.assert_allclose(pixels_of(twice, transform(FRONT_VIEW, template.mesh.vertices)), 2 * corners + 0.5)
 
 
 def test_behind_the_camera_nothing_is_drawn(template, camera):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from uop3d_core.cameras import rays_through
 from uop3d_core.capture.pictures import sharpness, small_grey
 from uop3d_core.config import QualitySettings
 from uop3d_core.geometry import Array
@@ -210,7 +211,7 @@ def _agreement(frame: Frame, mask: Array, caster: RayCaster | None) -> float:
     xs = np.arange(max(box[0] - pad, 0), min(box[2] + pad, mask.shape[1] - 1), step)
     ys = np.arange(max(box[1] - pad, 0), min(box[3] + pad, mask.shape[0] - 1), step)
     pixels = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2)
-    hit = caster.first_hits_of_pixels(frame.camera.K, pixels, frame.cam_T_world).mask
+    hit = caster.first_hits_of_rays(rays_through(frame.camera, pixels), frame.cam_T_world).mask
     inside = mask[np.rint(pixels[:, 1]).astype(int), np.rint(pixels[:, 0]).astype(int)]
     return float((hit & inside).sum() / max(int((hit | inside).sum()), 1))
 

@@ -13,23 +13,31 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
+from uop3d_core.cli.benchmarking import evaluate_co3d, evaluate_objectnet3d, evaluate_pascal3d
 from uop3d_core.cli.captures import captures
 from uop3d_core.cli.console import FriendlyGroup, err, out
 from uop3d_core.cli.demonstrating import demo
 from uop3d_core.cli.deploying import bench, compare, export
 from uop3d_core.cli.estimating import estimate
 from uop3d_core.cli.evaluating import evaluate_alignment, evaluate_pose
+from uop3d_core.cli.importing import export_capture, import_captures
 from uop3d_core.cli.learning import align, learn, orient, synchronize, train
+from uop3d_core.cli.replaying import replay
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (learn, align, orient, train, estimate, synchronize, export, compare, bench, demo):
+for command in (learn, align, orient, train, estimate, replay, synchronize, export, compare, bench, demo):
     app.command()(command)
 
+captures.command("import")(import_captures)
+captures.command("export")(export_capture)
 app.add_typer(captures, name="capture")
 
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
 evaluate.command("pose")(evaluate_pose)
+evaluate.command("pascal3d")(evaluate_pascal3d)
+evaluate.command("objectnet3d")(evaluate_objectnet3d)
+evaluate.command("co3d")(evaluate_co3d)
 app.add_typer(evaluate, name="evaluate")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from uop3d_core.cli.console import out, progress_bars
 from uop3d_core.cli.evaluating import figures_table
+from uop3d_core.cli.replaying import show_replay
 
 
 def demo(
@@ -24,6 +25,7 @@ def demo(
     rows = {"captures in one frame": result.alignment["all"], "unseen mugs, single images": result.pose["overall"]}
     out.print(figures_table("synthetic mugs", rows))
     out.print("up: the up axis alone. Where the handle is hidden, nobody can tell how far a mug is turned about it.")
+    show_replay(result.replayed)
     times = ", ".join(f"{step} {seconds:.0f} s" for step, seconds in result.seconds.items())
     out.print(f"time: {times}", highlight=False)
     for what, path in result.files.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from uop3d_core.config import PoseSettings, RunSettings
+    from uop3d_core.config import InferenceSettings, PoseSettings, RunSettings
 
 Captures = Annotated[
     Path, typer.Argument(metavar="CAPTURES", help="folder with one capture per sub-folder", show_default=False)
@@ -27,6 +27,7 @@ OtherBackbone = Annotated[
     str | None,
     typer.Option("--backbone", metavar="NAME:WEIGHTS", help="the weights, if they lie elsewhere than in training"),
 ]
+Device = Annotated[str, typer.Option("--device", help="where the network runs: cpu, cuda, ...")]
 Only = Annotated[str, typer.Option("--only", metavar="A,B,...", help="captures to use (default: all)")]
 Category = Annotated[str | None, typer.Option(help="name of the category (default: name of the folder)")]
 Set = Annotated[
@@ -76,11 +77,16 @@ def run_settings(changes: Sequence[str] | None) -> RunSettings:
     return parse_settings(RunSettings, changes_in(changes), "--set")
 
 
-def pose_settings(changes: Sequence[str] | None) -> PoseSettings:
-    """Settings of estimates, with the changes of ``--set``."""
+def inference_settings(changes: Sequence[str] | None) -> InferenceSettings:
+    """Settings of estimates, tracks and replays, with the changes of ``--set``."""
     from uop3d_core.config import InferenceSettings, parse_settings
 
-    return parse_settings(InferenceSettings, changes_in(changes), "--set").pose
+    return parse_settings(InferenceSettings, changes_in(changes), "--set")
+
+
+def pose_settings(changes: Sequence[str] | None) -> PoseSettings:
+    """Settings of estimates, with the changes of ``--set``."""
+    return inference_settings(changes).pose
 
 
 def only_stage(changes: Sequence[str] | None, stage: str) -> None:

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from uop3d_core.atomic import write_tensors
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.heads import build_network
+from uop3d_core.correspondence.model import Trunk
 from uop3d_core.correspondence.running import TorchNetwork
 from uop3d_core.learned import METADATA_KEY, Learned, describe, fitting, read_about
 from uop3d_core.types import Template
@@ -27,13 +28,13 @@ class Model(Learned):
     """A learned category with its network; the other attributes are those of `Learned`.
 
     Attributes:
-        network: the trained head, in evaluation mode.
+        network: the trained one with the head that the settings name, in evaluation mode.
     """
 
     backbone_spec: str
     template: Template
     settings: TrainSettings
-    network: CorrespondenceNet
+    network: Trunk
     metadata: dict[str, Any]
 
     def ready(
@@ -79,6 +80,6 @@ def load_model(path: Path) -> Model:
         vertices = tensors["template.vertices"]
         known = describe(about, vertices.numpy(), tensors["template.faces"].numpy(), str(path))
         channels = int(known.metadata["backbone"]["channels"])
-        network = CorrespondenceNet(channels, vertices, **known.settings.network_arguments())
+        network = build_network(channels, known.template, known.settings)
         network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
     return Model(known.backbone_spec, known.template, known.settings, network.eval(), known.metadata)

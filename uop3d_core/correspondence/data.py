@@ -1,7 +1,8 @@
 """Training crops: augmented images with the template vertex that every pixel shows.
 
 In: aligned captures and the template. Out: crops (uint8 RGB) and label grids on the network's output grid:
-0..V-1 a template vertex, V clutter, -1 unknown (not supervised). Beside them the object's own surface points in obj.
+0..V-1 a template vertex, V clutter, -1 unknown (not supervised). Beside them the object's own surface points in obj,
+and where the object is: crop_T_obj.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from uop3d_core.correspondence.model import UPSAMPLING
 from uop3d_core.correspondence.synthesis import moved, outline, synthesise
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, inverse_rigid
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays, rigid
 from uop3d_core.images import mask_box
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Template
@@ -34,11 +35,15 @@ class Sample:
         image: (S, S, 3) uint8 RGB.
         labels: (G, G) int16 on the output grid.
         points: (G, G, 3) float16, obj: where the object's own surface is; NaN where that is not known.
+        poses: (4, 4) float32 crop_T_obj of the object, without what stretched it.
+        focals: () float32 focal length of the crop, in sides of it.
     """
 
     image: Array
     labels: Array
     points: Array
+    poses: Array
+    focals: Array
 
 
 class SampleMaker:
@@ -62,17 +67,8 @@ class SampleMaker:
 
     def _draw(self, view: View, image: Array, mask: Array, rng: np.random.Generator) -> Sample:
         s = self.settings
-        elsewhere = rng.random() < s.synthesis
-        cam_A_obj = moved(view.cam_T_obj, s.turn_deg, s.stretch, rng) if elsewhere else view.cam_T_obj
-        crop = Crop.around(
-            view.frame.camera,
-            outline(view, cam_A_obj) if elsewhere else mask_box(mask),
-            self.pixels,
-            s.margin,
-            shift=(rng.uniform(-s.shift, s.shift), rng.uniform(-s.shift, s.shift)),
-            zoom=float(np.exp(rng.uniform(-1, 1) * np.log1p(s.zoom))),
-            roll=float(np.deg2rad(rng.uniform(-s.roll_deg, s.roll_deg))),
-        )
+        crop, cam_A_obj = self._placed(view, mask, rng)
+        elsewhere = cam_A_obj is not view.cam_T_obj
         if elsewhere:
             made = synthesise(view, image, mask, crop, cam_A_obj)
             pixels, inside, unknown = made.pixels, made.inside, made.unknown
@@ -88,7 +84,23 @@ class SampleMaker:
         if rng.random() < s.occlusion:
             pixels, hidden = self._occlude(pixels, inside, rng)
         labels, points = self._labels(view, cam_A_obj, crop, inside, hidden, unknown)
-        return Sample(_recolour(pixels, s.colour, rng), labels, points)
+        return Sample(_recolour(pixels, s.colour, rng), labels, points, *_geometry(crop, cam_A_obj))
+
+    def _placed(self, view: View, mask: Array, rng: np.random.Generator) -> tuple[Crop, Array]:
+        """A crop, and the affine (4, 4) map that places the object before it: the view's own, or a moved one."""
+        s = self.settings
+        elsewhere = rng.random() < s.synthesis
+        cam_A_obj = moved(view.cam_T_obj, s.turn_deg, s.stretch, rng) if elsewhere else view.cam_T_obj
+        crop = Crop.around(
+            view.frame.camera,
+            outline(view, cam_A_obj) if elsewhere else mask_box(mask),
+            self.pixels,
+            s.margin,
+            shift=(rng.uniform(-s.shift, s.shift), rng.uniform(-s.shift, s.shift)),
+            zoom=float(np.exp(rng.uniform(-1, 1) * np.log1p(s.zoom))),
+            roll=float(np.deg2rad(rng.uniform(-s.roll_deg, s.roll_deg))),
+        )
+        return crop, cam_A_obj
 
     def _background(self, rng: np.random.Generator) -> Array:
         """Something else: a stretched part of another view, or smooth noise."""
@@ -133,8 +145,9 @@ class SampleMaker:
         covered, object_here = hidden[row, column], inside[row, column]
         crop_A_obj = inverse_rigid(crop.cam_T_crop) @ cam_A_obj
         labels, points = np.full(G * G, V, dtype=np.int16), np.full((G * G, 3), np.nan, dtype=np.float16)
-        own = view.shape.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
-        template = self.template.first_hits_of_pixels(crop.K, crop_xy, crop_A_obj)
+        rays = pixel_rays(crop.K, crop_xy)
+        own = view.shape.first_hits_of_rays(rays, crop_A_obj)
+        template = self.template.first_hits_of_rays(rays, crop_A_obj)
         labels[object_here != own.mask] = IGNORE
         labels[object_here & unknown[row, column]] = IGNORE
         direct = object_here & own.mask & ~unknown[row, column]
@@ -146,6 +159,13 @@ class SampleMaker:
         labels[instead] = self.template.mesh.faces[template.face[instead], corner]
         labels[covered], points[covered] = V, np.nan
         return labels.reshape(G, G), points.reshape(G, G, 3)
+
+
+def _geometry(crop: Crop, cam_A_obj: Array) -> tuple[Array, Array]:
+    """crop_T_obj (4, 4) float32 without what stretches the object, and the focal length () float32 in sides."""
+    turn = cam_A_obj[:3, :3] / np.linalg.norm(cam_A_obj[:3, :3], axis=0)
+    crop_T_obj = inverse_rigid(crop.cam_T_crop) @ rigid(turn, cam_A_obj[:3, 3])
+    return crop_T_obj.astype(np.float32), np.array(crop.focal / crop.pixels, np.float32)
 
 
 def _recolour(image: Array, strength: float, rng: np.random.Generator) -> Array:

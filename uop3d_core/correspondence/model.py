@@ -9,6 +9,7 @@ Pixel (x, y) of the output grid is centred at crop position (x + 0.5) / (2w), (y
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,29 +22,15 @@ LONGEST, SHORTEST = 0.5, 5.7
 """Typical waves per object unit and axis, from the longest to the shortest."""
 
 
-class CorrespondenceNet(nn.Module):
-    """Trainable head with its frozen input projection, vertex bank and clutter embeddings."""
+class Trunk(nn.Module):
+    """What all networks begin with: the frozen projection of the backbone's features, and layers that look around."""
 
     mean: Tensor
     projection: Tensor
-    waves: Tensor
 
-    def __init__(
-        self,
-        channels: int,
-        vertices: Tensor,
-        *,
-        components: int,
-        width: int,
-        blocks: int,
-        embedding: int,
-        clutter: int,
-        context_dropout: float,
-        temperature: float,
-    ) -> None:
-        """Args: backbone channels, template vertices (V, 3), and the fields of TrainSettings with the same names."""
+    def __init__(self, channels: int, *, components: int, width: int, blocks: int, context_dropout: float) -> None:
+        """Args: backbone channels, and the fields of TrainSettings with the same names."""
         super().__init__()
-        self.temperature = temperature
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("projection", torch.zeros(min(components, channels), channels))
         self.stem = nn.Conv2d(self.projection.shape[0], width, 1)
@@ -54,15 +41,44 @@ class CorrespondenceNet(nn.Module):
         )
         self.position = nn.Conv2d(2, width, 1)
         self.late = ResidualBlock(width, 1)
-        self.out = nn.Conv2d(width, (embedding + 3) * UPSAMPLING**2, 1)
-        self.register_buffer("waves", _waves(vertices, WAVES))
-        self.mixture = nn.Parameter(torch.randn(2 * WAVES, embedding) * WAVES**-0.5)
-        self.own = nn.Parameter(torch.randn(len(vertices), embedding) * OWN)
-        self.clutter = nn.Parameter(torch.randn(clutter, embedding))
 
     def project(self, features: Tensor) -> Tensor:
         """Backbone features (B, C, h, w) to whitened components (B, components, h, w)."""
         return F.conv2d(features - self.mean[:, None, None], self.projection[:, :, None, None])
+
+    def look(self, components: Tensor) -> Tensor:
+        """Components (B, components, h, w) to (B, width, h, w) that know their surroundings and where they are."""
+        x = self.stem(components)
+        for block in self.blocks:
+            x = block(x)
+        context = self.context(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
+        seen: Tensor = self.late(x + context[:, :, None, None] + self.position(_coordinates(x)))
+        return seen
+
+
+class CorrespondenceNet(Trunk):
+    """The trunk with an embedding of every pixel, the vertex bank and clutter embeddings."""
+
+    waves: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        vertices: Tensor,
+        *,
+        embedding: int,
+        clutter: int,
+        temperature: float,
+        **trunk: Any,
+    ) -> None:
+        """Args: as of Trunk, template vertices (V, 3), and the fields of TrainSettings with the same names."""
+        super().__init__(channels, **trunk)
+        self.temperature = temperature
+        self.out = nn.Conv2d(self.stem.out_channels, (embedding + 3) * UPSAMPLING**2, 1)
+        self.register_buffer("waves", _waves(vertices, WAVES))
+        self.mixture = nn.Parameter(torch.randn(2 * WAVES, embedding) * WAVES**-0.5)
+        self.own = nn.Parameter(torch.randn(len(vertices), embedding) * OWN)
+        self.clutter = nn.Parameter(torch.randn(clutter, embedding))
 
     def embed(self, components: Tensor) -> tuple[Tensor, Tensor]:
         """Components (B, components, h, w) to unit pixel embeddings (B, D, 2h, 2w) and offsets (B, 3, 2h, 2w).
@@ -70,12 +86,7 @@ class CorrespondenceNet(nn.Module):
         Offsets are in object units: from where the template has what a pixel shows to where the object in the image
         has it, so that a tall car is not taken for a flat one seen from higher up.
         """
-        x = self.stem(components)
-        for block in self.blocks:
-            x = block(x)
-        context = self.context(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
-        x = self.late(x + context[:, :, None, None] + self.position(_coordinates(x)))
-        out = F.pixel_shuffle(self.out(x), UPSAMPLING)
+        out = F.pixel_shuffle(self.out(self.look(components)), UPSAMPLING)
         return F.normalize(out[:, :-3], dim=1), out[:, -3:]
 
     @property

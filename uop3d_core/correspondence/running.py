@@ -1,6 +1,7 @@
-"""A model run by torch: crops to logits and offsets, in full precision on a CPU and half on a GPU.
+"""A model run by torch: crops to what its head says, in full precision on a CPU and half on a GPU.
 
-In: crops (B, S, S, 3) uint8 RGB. Out: numpy logits (B, G, G, V + 1) and offsets (B, G, G, 3).
+In: crops (B, S, S, 3) uint8 RGB. Out: numpy logits (B, G, G, V + 1) and offsets (B, G, G, 3), or what
+another head says.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class TorchNetwork:
         self.stride = backbone.stride
         self.shares = f"{backbone.fingerprint} {device} {self._fast}"
 
-    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets; laps "backbone" and "head"."""
+    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The head's outputs; laps "backbone" and "head"."""
         return self.decode(self.features(images, watch), watch)
 
     def features(self, images: Array, watch: Watch = unwatched) -> Tensor:
@@ -51,13 +52,12 @@ class TorchNetwork:
             return self._features(images)
 
     @torch.no_grad()
-    def decode(self, features: Tensor, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets; lap "head"."""
+    def decode(self, features: Tensor, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The head's outputs; lap "head"."""
         with watch("head"):
             with self._arithmetic():
                 found = self._network(features)
-            logits, offsets = (output.float().cpu().numpy() for output in found)
-        return logits, offsets
+            return tuple(output.float().cpu().numpy() for output in found)
 
     def backbone_alone(self) -> Callable[[Array], object]:
         """The backbone."""

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from uop3d_core.cameras import pixels_of
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, inverse_rigid, transform
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays, transform
 
 STEP = 2
 """Crop pixels between rays; colours are looked up at every pixel, by interpolating where the rays lead."""
@@ -76,7 +76,7 @@ def synthesise(view: View, image: Array, mask: Array, crop: Crop, cam_A_obj: Arr
     S, camera = crop.pixels, view.frame.camera
     side = -(-S // STEP)
     grid = crop.grid(side)
-    hits = view.shape.first_hits_of_pixels(crop.K, grid, inverse_rigid(crop.cam_T_crop) @ cam_A_obj)
+    hits = view.shape.first_hits_of_rays(pixel_rays(crop.K, grid), inverse_rigid(crop.cam_T_crop) @ cam_A_obj)
     points = view.shape.points(hits)[hits.mask]
     eye = inverse_rigid(view.cam_T_obj)[:3, 3]
     shown = np.zeros(len(grid), bool)

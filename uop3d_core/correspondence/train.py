@@ -1,6 +1,6 @@
-"""Train the correspondence network: cache augmented backbone features once, then pass over them many times.
+"""Train the network, whatever its head: cache augmented backbone features once, then pass over them many times.
 
-In: captures with masks, their meshes, their Alignment, the Template. Out: CorrespondenceNets and their provenance.
+In: captures with masks, their meshes, their Alignment, the Template. Out: networks and their provenance.
 On disk in the working folder: ``cache`` per view, ``NAME.safetensors`` after every epoch, ``tensorboard``.
 A killed training goes on where it stood: finished views are not computed again, and an epoch's random numbers depend
 on the seed and the epoch only.
@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,57 +22,62 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from uop3d_core.atomic import write_atomically, write_json, write_tensors
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.data import IGNORE, SampleMaker
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.data import SampleMaker
+from uop3d_core.correspondence.heads import build_network
+from uop3d_core.correspondence.losses import Batch, Loss, loss_of
+from uop3d_core.correspondence.model import Trunk
 from uop3d_core.correspondence.views import View, posed_views
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Alignment, Capture, Mesh, Template
 
 BASIS_VIEWS = 48
-CACHED = ("features", "labels", "points")
+CACHED = ("features", "labels", "points", "poses", "focals")
 WARM_UP = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class CachedCrops:
-    """Projected features and labels of all augmented crops, memory-mapped.
+    """Projected features and targets of all augmented crops, memory-mapped.
 
     Attributes:
         features: one (variants, components, h, w) float16 array per view.
         labels: one (variants, 2h, 2w) int16 array per view.
         points: one (variants, 2h, 2w, 3) float16 array per view.
+        poses: one (variants, 4, 4) float32 array per view.
+        focals: one (variants,) float32 array per view.
     """
 
     features: list[np.memmap]
     labels: list[np.memmap]
     points: list[np.memmap]
+    poses: list[np.memmap]
+    focals: list[np.memmap]
 
     def __len__(self) -> int:
         """Number of crops."""
         return sum(len(part) for part in self.labels)
 
+    @property
+    def _parts(self) -> list[list[np.memmap]]:
+        return [getattr(self, kind) for kind in CACHED]
+
     def only(self, views: Sequence[int]) -> CachedCrops:
         """Those of some views."""
-        return CachedCrops(*([part[i] for i in views] for part in (self.features, self.labels, self.points)))
+        return CachedCrops(*([part[i] for i in views] for part in self._parts))
 
-    def batches(self, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """All crops in random order: features (B, components, h, w), labels (B, 2h, 2w), points (B, 2h, 2w, 3)."""
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """All crops in random order."""
         every = [(view, variant) for view, part in enumerate(self.labels) for variant in range(len(part))]
         order = rng.permutation(len(every))
         for start in range(0, len(order), size):
             chosen = [every[i] for i in order[start : start + size]]
-            features, labels, points = (
-                torch.from_numpy(np.stack([part[i][j] for i, j in chosen]))
-                for part in (self.features, self.labels, self.points)
-            )
-            yield features.float(), labels.long(), points.float()
+            yield Batch(*(torch.from_numpy(np.stack([part[i][j] for i, j in chosen])) for part in self._parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,7 @@ class TrainingSet:
     views: list[View]
     template: Template
     crops: CachedCrops
-    network: CorrespondenceNet
+    network: Trunk
     key: str
 
 
@@ -134,7 +140,7 @@ def fit(
     name: str,
     use: Sequence[int] | None = None,
     progress: Progress = silent,
-) -> tuple[CorrespondenceNet, dict[str, Any]]:
+) -> tuple[Trunk, dict[str, Any]]:
     """Train on cached crops; the network is trained on the CPU.
 
     Args:
@@ -154,7 +160,7 @@ def fit(
     key = f"{training.key} {settings.model_dump_json()} {'' if use is None else sorted(use)}"
     net = copy.deepcopy(training.network)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    loss = _fit(net, crops, training.template.mesh, settings, folder, name, key, progress)
+    loss = _fit(net, crops, training.template, settings, folder, name, key, progress)
     about = {"views": len(chosen), "crops": len(crops), "epochs": settings.epochs, "loss": loss}
     return net.eval(), {**about, "seconds": round(time.monotonic() - started, 1)}
 
@@ -169,19 +175,17 @@ def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBac
     return digest.hexdigest()
 
 
-def _new_network(backbone: FeatureBackbone, template: Template, settings: TrainSettings) -> CorrespondenceNet:
+def _new_network(backbone: FeatureBackbone, template: Template, settings: TrainSettings) -> Trunk:
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        return CorrespondenceNet(
-            backbone.channels, torch.tensor(template.mesh.vertices), **settings.network_arguments()
-        )
+        return build_network(backbone.channels, template, settings)
 
 
 def _cache(
     views: Sequence[View],
     template: Template,
     backbone: FeatureBackbone,
-    net: CorrespondenceNet,
+    net: Trunk,
     settings: TrainSettings,
     folder: Path,
     key: str,
@@ -202,8 +206,8 @@ def _cache(
             samples = list(maker.variants(index))
             with torch.no_grad():
                 components = net.project(_backbone_features(backbone, [sample.image for sample in samples]))
-            labels, points = (np.stack([getattr(sample, kind) for sample in samples]) for kind in CACHED[1:])
-            _write(stem, components.half().numpy(), labels, points)
+            targets = (np.stack([getattr(sample, kind) for sample in samples]) for kind in CACHED[1:])
+            _write(stem, components.half().numpy(), *targets)
             arrays = _open(stem)
             assert arrays is not None
         opened.append(arrays)
@@ -228,7 +232,7 @@ def _backbone_features(backbone: FeatureBackbone, images: Sequence[np.ndarray]) 
     return backbone(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255).float().cpu()
 
 
-def _set_projection(net: CorrespondenceNet, maker: SampleMaker, backbone: FeatureBackbone, path: Path) -> None:
+def _set_projection(net: Trunk, maker: SampleMaker, backbone: FeatureBackbone, path: Path) -> None:
     """Whitened principal components of the backbone's features, over crops of evenly chosen views."""
     stored = _read_tensors(path)
     if stored is None:
@@ -266,9 +270,9 @@ def _read_key(path: Path) -> str | None:
 
 
 def _fit(
-    net: CorrespondenceNet,
+    net: Trunk,
     crops: CachedCrops,
-    template: Mesh,
+    template: Template,
     settings: TrainSettings,
     folder: Path,
     name: str,
@@ -280,8 +284,7 @@ def _fit(
 
     optimiser = torch.optim.AdamW(net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     path = folder / f"{name}.safetensors"
-    vertices = torch.tensor(template.vertices).float()
-    near = torch.cdist(vertices, vertices) < settings.neighbourhood
+    loss_of_batch = loss_of(settings, template)
     first, loss = _restore(path, net, optimiser, key)
     progress(name, first, settings.epochs)
     with (
@@ -291,7 +294,7 @@ def _fit(
         for epoch in range(first, settings.epochs):
             torch.manual_seed(settings.seed * 1_000_003 + epoch)
             rng = np.random.default_rng([settings.seed, epoch])
-            figures = _epoch(net, crops, vertices, near, optimiser, settings, epoch, rng)
+            figures = _epoch(net, crops, loss_of_batch, optimiser, settings, epoch, rng)
             loss = figures["loss"]
             for figure, value in figures.items():
                 writer.add_scalar(figure, value, epoch)
@@ -309,85 +312,33 @@ def _one_cycle(share: float) -> float:
 
 
 def _epoch(
-    net: CorrespondenceNet,
+    net: Trunk,
     crops: CachedCrops,
-    vertices: Tensor,
-    near: Tensor,
+    loss_of_batch: Loss,
     optimiser: torch.optim.Optimizer,
     settings: TrainSettings,
     epoch: int,
     rng: np.random.Generator,
 ) -> dict[str, float]:
+    """One pass over the crops; returns the means of the loss and of the figures beside it."""
     net.train()
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    totals: dict[str, float] = {"loss": 0.0, "point_error": 0.0, "vertex_accuracy": 0.0, "clutter_accuracy": 0.0}
+    totals: dict[str, float] = defaultdict(float)
     count, batches = 0, -(-len(crops) // settings.batch)
-    for features, labels, points in crops.batches(settings.batch, rng):
+    for batch in crops.batches(settings.batch, rng):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _one_cycle((epoch + count / batches) / settings.epochs)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-            embeddings, offsets = net.embed(features.contiguous(memory_format=torch.channels_last))
-        rows = torch.from_numpy(_draw_pixels(labels.numpy(), len(vertices), settings.pixels_per_crop, rng))
-        target = labels.reshape(-1)[rows]
-        logits = net.logits(_rows(embeddings, rows))
-        apart = point_error(logits, _rows(offsets, rows), target, points.reshape(-1, 3)[rows], vertices, near)
-        loss = F.cross_entropy(logits, target) + settings.offset_weight * apart
+        figures = loss_of_batch(net, batch, rng)
         optimiser.zero_grad()
-        loss.backward()
+        figures["loss"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        clutter = target == logits.shape[1] - 1
-        right = logits.detach().argmax(1) == target
-        totals["loss"] += float(loss.detach())
-        totals["point_error"] += float(apart.detach())
-        totals["vertex_accuracy"] += float(right[~clutter].float().mean().nan_to_num())
-        totals["clutter_accuracy"] += float(right[clutter].float().mean().nan_to_num())
+        for name, value in figures.items():
+            totals[name] += float(value.detach())
         count += 1
-    return {name: value / max(count, 1) for name, value in totals.items()}
+    return {name: value / count for name, value in totals.items()}
 
 
-def _rows(grids: Tensor, rows: Tensor) -> Tensor:
-    """(N, D) some pixels of (B, D, H, W) grids."""
-    return grids.float().permute(0, 2, 3, 1).reshape(-1, grids.shape[1])[rows]
-
-
-def point_error(
-    logits: Tensor, offsets: Tensor, target: Tensor, points: Tensor, vertices: Tensor, near: Tensor
-) -> Tensor:
-    """Mean distance in object units between the points that pixels are taken for and those that they show.
-
-    A pixel is taken for the mean of the vertices near the right one, by their probabilities, plus its offset.
-
-    Args:
-        logits: (N, V + 1).
-        offsets: (N, 3).
-        target: (N,) right vertices, V for clutter.
-        points: (N, 3) right points, NaN where unknown.
-        vertices: (V, 3) template.
-        near: (V, V) bool neighbourhoods.
-    """
-    known = (target < len(vertices)) & points.isfinite().all(1)
-    local = logits[known, :-1].masked_fill(~near[target[known]], -torch.inf).softmax(1)
-    return (local @ vertices + offsets[known] - points[known]).norm(dim=1).sum() / known.sum().clamp(min=1)
-
-
-def _draw_pixels(labels: np.ndarray, clutter: int, per_crop: int, rng: np.random.Generator) -> np.ndarray:
-    """Flat indices of supervised pixels: per crop, three quarters on the object and a quarter on clutter."""
-    flat = labels.reshape(len(labels), -1)
-    rows = []
-    for index, row in enumerate(flat):
-        for wanted, pool in (
-            (3 * per_crop // 4, np.flatnonzero((row != IGNORE) & (row != clutter))),
-            (per_crop // 4, np.flatnonzero(row == clutter)),
-        ):
-            if len(pool):
-                rows.append(index * flat.shape[1] + rng.choice(pool, min(wanted, len(pool)), replace=False))
-    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
-
-
-def _save(
-    path: Path, net: CorrespondenceNet, optimiser: torch.optim.Optimizer, epoch: int, loss: float, key: str
-) -> None:
+def _save(path: Path, net: Trunk, optimiser: torch.optim.Optimizer, epoch: int, loss: float, key: str) -> None:
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -396,7 +347,7 @@ def _save(
 
 def _restore(
     path: Path,
-    net: CorrespondenceNet,
+    net: Trunk,
     optimiser: torch.optim.Optimizer,
     key: str,
 ) -> tuple[int, float]:

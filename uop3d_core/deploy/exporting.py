@@ -15,7 +15,7 @@ from typing import Any
 from uop3d_core.backbones import load_backbone
 from uop3d_core.correspondence.checkpoint import Model, load_model
 from uop3d_core.deploy.graph import attach, need_packages, onnx_graph
-from uop3d_core.deploy.parity import FLOAT32, INT8, Parity, compare
+from uop3d_core.deploy.parity import FLOAT32, INT8, Parity, compare, need_dense
 from uop3d_core.deploy.pictures import trials
 from uop3d_core.deploy.quantise import quantised
 from uop3d_core.exported.content import GraphFacts, pack
@@ -60,7 +60,8 @@ def export(
     Raises:
         FileNotFoundError: no model, backbone weights or images.
         ModuleNotFoundError: the packages for exporting are not installed.
-        ValueError: a wrong ending, a backbone that cannot be exported, or a result that differs too much from torch.
+        ValueError: a wrong ending, a head that is not dense, a backbone that cannot be exported, or a result that
+            differs too much from torch.
     """
     if kind not in WRITERS:
         raise ValueError(f"--format {kind}: unknown; known are {', '.join(WRITERS)}")
@@ -69,6 +70,7 @@ def export(
         raise ValueError(f"--out {out}: the name of an exported file of format {kind} ends in {ending}")
     need_packages()
     model = load_model(model_path)
+    need_dense(model, model_path)
     features = load_backbone(backbone or model.backbone_spec)
     torch_estimator = PoseEstimator(model, features)
     pictures = trials(model.template, images, count)

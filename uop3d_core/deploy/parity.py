@@ -14,6 +14,7 @@ import numpy as np
 from uop3d_core.config import PoseSettings
 from uop3d_core.deploy.pictures import Trial, trials
 from uop3d_core.geometry import Array, rotation_error
+from uop3d_core.learned import Learned
 from uop3d_core.pose.beliefs import PixelBeliefs
 from uop3d_core.pose.candidates import box_in_crop
 from uop3d_core.pose.estimator import PoseEstimator
@@ -78,6 +79,15 @@ INT8 = Limits(0.03, 0.1, 10.0)
 """Quantised models differ; what is too much is a matter of taste, so the figures are always shown."""
 
 
+def need_dense(model: Learned, where: Path) -> None:
+    """Raise ValueError for a model whose head is not the dense one: only such are exported and compared."""
+    if model.settings.head != "dense":
+        raise ValueError(
+            f"{where}: its head is {model.settings.head!r}, and only dense models can be exported or compared; "
+            "train one with train.head=dense"
+        )
+
+
 def compare(one: PoseEstimator, other: PoseEstimator, images: Sequence[Trial]) -> Parity:
     """Run both on the same crops."""
     foreground, same, distance, turns, shifts, alone = [], [], [], [], [], 0
@@ -86,6 +96,7 @@ def compare(one: PoseEstimator, other: PoseEstimator, images: Sequence[Trial]) -
         crop = one.crop(trial.frame.camera, trial.detection.bbox_xyxy)
         pixels, box = crop.sample(trial.frame.image), box_in_crop(crop, trial.detection.bbox_xyxy)
         a, b = (estimator.beliefs([pixels], [crop])[0] for estimator in (one, other))
+        assert isinstance(a, PixelBeliefs) and isinstance(b, PixelBeliefs), "dense models"
         foreground.append(np.abs(a.foreground - b.foreground))
         first, second = _likeliest(a, b)
         same.append(first == second)
@@ -132,11 +143,13 @@ def compare_files(
 
     Raises:
         OSError, ImportError: something is not there.
-        ValueError: two categories, or a file that cannot be used.
+        ValueError: two categories, a head that is not dense, or a file that cannot be used.
     """
     settings = settings or PoseSettings()
     one = PoseEstimator.load(model, settings=settings.model_copy(update={"precision": "full"}))
     two = PoseEstimator.load(other, device=device, settings=settings)
+    need_dense(one.model, model)
+    need_dense(two.model, other)
     if not np.array_equal(one.model.template.mesh.vertices, two.model.template.mesh.vertices):
         raise ValueError(f"{model} and {other} do not have the same template: they were not trained together")
     return compare(one, two, trials(one.model.template, images, count))

@@ -134,6 +134,15 @@ def fit_frame_link(
     )
 
 
+def link_by_names(symmetry: Symmetry | None = None) -> FrameLink:
+    """The link of an obj frame that is taken at its word: its front, left and up are those of the labels.
+
+    Nothing is known of scale and origin. `symmetry` is the one that was detected, in obj.
+    """
+    here = Sim3.identity()
+    return FrameLink(here, (), {}, {}, symmetry or Symmetry.none(), Symmetry.none(), np.eye(3), here)
+
+
 def _median(transforms: Sequence[Sim3], R: Array) -> Sim3:
     return Sim3(float(np.median([T.scale for T in transforms])), R, np.median([T.t for T in transforms], axis=0))
 

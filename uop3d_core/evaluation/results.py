@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from uop3d_core.cameras import pixels_of
 from uop3d_core.evaluation.link import FrameLink
 from uop3d_core.evaluation.metrics import THRESHOLDS_DEG, error_deg, summary, up_error_deg
 from uop3d_core.evaluation.probabilities import (
@@ -25,7 +26,7 @@ from uop3d_core.evaluation.probabilities import (
     spread_figures,
 )
 from uop3d_core.evaluation.tracking import pose_errors
-from uop3d_core.geometry import project, rigid_through_similarity
+from uop3d_core.geometry import rigid_through_similarity
 from uop3d_core.types import Frame, PoseEstimate, Sim3
 
 RIGHT_DEG = 30.0
@@ -83,7 +84,7 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
     cam_R_obj, cam_R_label = estimate.cam_T_obj[:3, :3], cam_T_label[:3, :3]
     predicted = cam_R_obj @ link.label_R_obj.T
     box = np.asarray(estimate.detection.bbox_xyxy)
-    centres = project(frame.camera.K, np.stack([estimate.cam_T_obj[:3, 3], cam_T_label[:3, 3]]))
+    centres = pixels_of(frame.camera, np.stack([estimate.cam_T_obj[:3, 3], cam_T_label[:3, 3]]))
     centre_error = np.linalg.norm(centres[0] - centres[1]) / max(box[2] - box[0], box[3] - box[1])
     judged = link.judged_error_deg(cam_R_obj, cam_R_label)
     others = [link.judged_error_deg(other.cam_T_obj[:3, :3], cam_R_label) for other in estimate.hypotheses]

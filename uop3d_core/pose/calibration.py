@@ -21,6 +21,8 @@ SURE = 0.995
 """No probability is stated beyond this: a few hundred held-out views cannot tell more."""
 PRIOR = 0.05
 """Weight of the default constants, per constant, against that of one view."""
+CAUTION = 5.0
+"""The same for the weights of evidence: views of one object resemble each other, and say little about the next one."""
 INSIDE = 0.9
 LARGEST_ANGLE = np.pi / 3
 FEWEST = 8
@@ -182,7 +184,7 @@ def _logistic(evidence: Array, truth: Array, start: Array, chances: Array | floa
 
     def cost(weights: Array) -> float:
         p = np.clip(chances * _sigmoid(evidence @ weights), 1e-9, 1 - 1e-9)
-        return -float(np.log(np.where(truth, p, 1 - p)).sum()) + 0.5 * PRIOR * float(((weights - start) ** 2).sum())
+        return -float(np.log(np.where(truth, p, 1 - p)).sum()) + 0.5 * CAUTION * float(((weights - start) ** 2).sum())
 
     bounds = [(0.0, None)] * (len(start) - 1) + [(None, None)]
     found: Array = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x

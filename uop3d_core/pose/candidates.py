@@ -32,7 +32,12 @@ def pnp(beliefs: PixelBeliefs, template: TemplateShape, threshold: float, settin
     if len(beliefs.pixels) < MIN_CORRESPONDENCES:
         return np.zeros((0, 4, 4))
     points = beliefs.points(template.near, beliefs.vertices[None, :, 0], template.vertices)[0][0]
-    crop, K = beliefs.crop, beliefs.crop.K
+    return solve_pnp(beliefs.pixels, points, beliefs.crop, threshold, settings)
+
+
+def solve_pnp(pixels: Array, points: Array, crop: Crop, threshold: float, settings: PoseSettings) -> Array:
+    """The same for crop pixels (N, 2) and the object points (N, 3) that they show."""
+    K = crop.K
     camera = {
         "model": "PINHOLE",
         "width": crop.pixels,
@@ -41,7 +46,7 @@ def pnp(beliefs: PixelBeliefs, template: TemplateShape, threshold: float, settin
     }
     ransac = {"max_error": threshold, "max_iterations": settings.iterations, "min_iterations": 100, "seed": 0}
     robust = {"loss_type": "CAUCHY", "loss_scale": threshold / 2, "max_iterations": 50}
-    pose, info = poselib.estimate_absolute_pose(beliefs.pixels, points, camera, ransac, robust)
+    pose, info = poselib.estimate_absolute_pose(pixels, points, camera, ransac, robust)
     T = rigid(pose.R, pose.t)[None]
     good = info["num_inliers"] >= MIN_CORRESPONDENCES and np.isfinite(T).all() and T[0, 2, 3] > 0
     return T if good else T[:0]
@@ -127,26 +132,31 @@ def distinct(rotations: Array, scores: Array, count: int, apart: float) -> Array
 
 
 def fill_box(rotations: Array, vertices: Array, crop: Crop, box: Array) -> Array:
-    """Poses (H, 4, 4) with given rotations (relative to the viewing ray) whose outline fills the box.
+    """Poses (H, 4, 4) with given rotations (relative to the viewing ray) whose outline fills the box; see below."""
+    ray = pixel_rays(crop.K, box.reshape(2, 2)).mean(0)
+    return filling_box(rotation_to(ray / np.linalg.norm(ray)) @ rotations, vertices, crop, box)
+
+
+def filling_box(crop_R_obj: Array, vertices: Array, crop: Crop, box: Array) -> Array:
+    """Poses (H, 4, 4) with given rotations in the crop's camera whose outline fills the box.
 
     Depth and shift follow from the box by weak perspective: the extent of the turned template against that of the box.
 
     Args:
-        rotations: (H, 3, 3).
+        crop_R_obj: (H, 3, 3).
         vertices: (V, 3) template, obj.
         crop: the virtual camera.
         box: (4,) xyxy in crop pixels.
     """
     corners = pixel_rays(crop.K, box.reshape(2, 2))
     ray = corners.mean(0)
-    R = rotation_to(ray / np.linalg.norm(ray)) @ rotations
-    turned = vertices @ np.swapaxes(R, 1, 2)
+    turned = vertices @ np.swapaxes(crop_R_obj, 1, 2)
     low, high = turned.min(1), turned.max(1)
     extent = (high - low)[:, :2]
     depth = np.sqrt((extent / (corners[1] - corners[0])[:2]).prod(1)) + extent.mean(1) / 4
     t = depth[:, None] * ray - (low + high) / 2
     t[:, 2] = depth
-    return rigid(R, t)
+    return rigid(crop_R_obj, t)
 
 
 def box_in_crop(crop: Crop, box: Array) -> Array:

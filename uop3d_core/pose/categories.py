@@ -13,18 +13,24 @@ import numpy as np
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.pose.estimator import BATCH, PoseEstimator
+from uop3d_core.stopwatch import Watch, unwatched
 from uop3d_core.types import Detection, Frame, PoseEstimate
 
 
 class CategoryEstimator:
     """Estimates poses of several learned categories; stateless and safe to share between threads."""
 
-    def __init__(self, estimators: Sequence[PoseEstimator]) -> None:
+    def __init__(self, estimators: Sequence[PoseEstimator], watch: Watch = unwatched) -> None:
         """Put estimators of different categories together.
+
+        Args:
+            estimators: of different categories.
+            watch: is told about the steps that categories share, crop and backbone; `load` gives it to all.
 
         Raises:
             ValueError: there are none, or two of one category.
         """
+        self._watch = watch
         self.estimators = {estimator.model.category: estimator for estimator in estimators}
         if len(self.estimators) < max(1, len(estimators)):
             names = ", ".join(estimator.model.category for estimator in estimators)
@@ -37,10 +43,14 @@ class CategoryEstimator:
 
     @classmethod
     def load(
-        cls, paths: Sequence[Path | str], device: str = "cpu", settings: PoseSettings | None = None
+        cls,
+        paths: Sequence[Path | str],
+        device: str = "cpu",
+        settings: PoseSettings | None = None,
+        watch: Watch = unwatched,
     ) -> CategoryEstimator:
         """Read model files; see `PoseEstimator.load`."""
-        return cls([PoseEstimator.load(path, device=device, settings=settings) for path in paths])
+        return cls([PoseEstimator.load(path, None, device, settings, watch) for path in paths], watch)
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseEstimate]:
         """Poses of all detections, in their order.
@@ -56,8 +66,10 @@ class CategoryEstimator:
             rows = [i for i, d in enumerate(detections) if any(_concerns(estimator, d) for estimator in group)]
             for start in range(0, len(rows), BATCH):
                 batch, first = rows[start : start + BATCH], group[0]
-                crops = [first.crop(frame.camera, detections[i].bbox_xyxy) for i in batch]
-                features = first.network.features(np.stack([crop.sample(image) for crop in crops]))
+                with self._watch("crop"):
+                    crops = [first.crop(frame.camera, detections[i].bbox_xyxy) for i in batch]
+                    pixels = np.stack([crop.sample(image) for crop in crops])
+                features = first.network.features(pixels, self._watch)
                 for estimator in group:
                     chosen = [k for k, i in enumerate(batch) if _concerns(estimator, detections[i])]
                     if chosen:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uop3d_core.geometry import Array, pixel_rays, project, transform
+from uop3d_core.cameras import pixels_of, rays_through
+from uop3d_core.geometry import Array, transform
 from uop3d_core.pose.scale import Reading, pose_covariance
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, PoseEstimate
@@ -53,13 +54,15 @@ def samples_of_depth(depth: Array, camera: Camera, mask: Array | None = None) ->
     known = np.isfinite(depth) & (depth > 0)
     ys, xs = np.nonzero(known if mask is None else known & mask)
     pixels = np.stack([xs, ys], axis=-1).astype(np.float64)
-    return DepthSamples(pixels, pixel_rays(camera.K, pixels) * depth[ys, xs, None].astype(np.float64))
+    rays = rays_through(camera, pixels)
+    samples = DepthSamples(pixels, rays * depth[ys, xs, None].astype(np.float64))
+    return samples if camera.lens == "pinhole" else samples.where(np.asarray(np.isfinite(rays).all(1)))
 
 
 def samples_of_points(points: Array, camera: Camera, mask: Array | None = None) -> DepthSamples:
     """Samples of (N, 3) points in cam, metres: those with z > 0 that are seen in the image, and within the mask."""
     points = points[np.isfinite(points).all(1) & (points[:, 2] > 0)].astype(np.float64)
-    pixels = project(camera.K, points)
+    pixels = pixels_of(camera, points)
     kept = np.flatnonzero(((pixels > -0.5) & (pixels < [camera.width - 0.5, camera.height - 0.5])).all(1))
     if mask is not None:
         x, y = np.rint(pixels[kept]).astype(int).T
@@ -115,8 +118,8 @@ class Sight:
 
 def sight_of(samples: DepthSamples, caster: RayCaster, camera: Camera, T: Array) -> Sight:
     """What the template at cam_T_obj `T` shows in the pixels of the samples, where it is seen at a safe angle."""
-    rays = pixel_rays(camera.K, samples.pixels)
-    hits = caster.first_hits_of_pixels(camera.K, samples.pixels, T)
+    rays = rays_through(camera, samples.pixels)
+    hits = caster.first_hits_of_rays(rays, T)
     normals = caster.face_normals[hits.face] @ T[:3, :3].T
     facing = -(normals * rays).sum(1) / np.linalg.norm(rays, axis=1)
     ok = hits.mask & (facing > GRAZING) & (hits.t > 0)
@@ -127,7 +130,7 @@ def near_template(samples: DepthSamples, caster: RayCaster, camera: Camera, T: A
     """At most MAX_PIXELS samples, spread evenly, around the projected template; neighbours follow each other."""
     vertices = transform(T, caster.mesh.vertices)
     if vertices[:, 2].min() > 0:
-        uv = project(camera.K, vertices)
+        uv = pixels_of(camera, vertices)
         margin = 0.1 * np.ptp(uv, axis=0)
         low, high = uv.min(0) - margin, uv.max(0) + margin
         samples = samples.where(((samples.pixels >= low) & (samples.pixels <= high)).all(1))

@@ -20,6 +20,7 @@ from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.calibration import Calibration, Solution
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, pnp
+from uop3d_core.pose.direct import READINGS, DirectReading
 from uop3d_core.pose.refine import normal_equations, refine
 from uop3d_core.raycast import RayCaster
 from uop3d_core.stopwatch import Watch, unwatched
@@ -28,6 +29,9 @@ from uop3d_core.types import Camera, Detection, Frame, PoseEstimate, PoseHypothe
 BATCH = 8
 MIN_FOREGROUND = 12
 DISTINCT = np.deg2rad(30.0)
+
+Reading = PixelBeliefs | DirectReading
+"""What a network says of one crop: of its pixels, or, from another head than the dense one, of the object."""
 
 
 class PoseEstimator:
@@ -62,7 +66,8 @@ class PoseEstimator:
         apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
         near, guide = apart < model.settings.neighbourhood, apart < self.settings.guide
         self._template = TemplateShape(RayCaster(mesh), near, guide)
-        self._views = StoredViews(self._template, self.settings.grid)
+        self._reading = READINGS.get(model.settings.head, PixelBeliefs.from_network)
+        self._views = StoredViews(self._template, self.settings.grid if model.settings.head == "dense" else 1)
 
     @classmethod
     def load(
@@ -104,7 +109,7 @@ class PoseEstimator:
             estimates += [self.estimate(detection, beliefs) for detection, beliefs in zip(batch, found, strict=True)]
         return estimates
 
-    def estimate(self, detection: Detection, beliefs: PixelBeliefs) -> PoseEstimate:
+    def estimate(self, detection: Detection, beliefs: Reading) -> PoseEstimate:
         """The pose of one detection from what the network says of its crop."""
         solution = self.solve(beliefs, box_in_crop(beliefs.crop, detection.bbox_xyxy))
         return self.stated(detection, beliefs.crop, solution)
@@ -120,19 +125,22 @@ class PoseEstimator:
         middle = (crop.pixels - 1) / 2
         return np.array([middle - half, middle - half, middle + half, middle + half])
 
-    def beliefs(self, images: Sequence[Array], crops: Sequence[Crop]) -> list[PixelBeliefs]:
+    def beliefs(self, images: Sequence[Array], crops: Sequence[Crop]) -> list[Reading]:
         """What the network says of crops, given with their pixels (S, S, 3) uint8, in one pass."""
         return self.read(self.network.features(np.stack(images), self._watch), crops)
 
-    def read(self, features: Any, crops: Sequence[Crop]) -> list[PixelBeliefs]:
+    def read(self, features: Any, crops: Sequence[Crop]) -> list[Reading]:
         """The same, given the network's features of the pixels."""
-        logits, offsets = self.network.decode(features, self._watch)
+        outputs = self.network.decode(features, self._watch)
         with self._watch("beliefs"):
-            return [PixelBeliefs.from_network(*parts) for parts in zip(crops, logits, offsets, strict=True)]
+            return [self._reading(*parts) for parts in zip(crops, *outputs, strict=True)]
 
-    def solve(self, beliefs: PixelBeliefs, box: Array) -> Solution | None:
+    def solve(self, beliefs: Reading, box: Array) -> Solution | None:
         """Distinct poses that explain a crop, given the object's box in it; None where nothing is to be seen."""
         settings, template = self.settings, self._template
+        if not isinstance(beliefs, PixelBeliefs):
+            with self._watch("hypotheses"):
+                return beliefs.solution(template.vertices, box, settings)
         objects = beliefs.take(np.flatnonzero(beliefs.foreground > settings.foreground))
         if len(objects.pixels) < MIN_FOREGROUND:
             return None

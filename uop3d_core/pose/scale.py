@@ -108,6 +108,12 @@ class SupportPlane:
         normal.setflags(write=False)
         object.__setattr__(self, "normal", normal)
 
+    @classmethod
+    def of_frame(cls, cam_T_plane: Array) -> SupportPlane:
+        """The plane z = 0 of a frame whose z axis points up, from a (4, 4) rigid transform in metres."""
+        normal = cam_T_plane[:3, 2]
+        return cls(normal, -float(normal @ cam_T_plane[:3, 3]))
+
 
 def pose_covariance(estimate: PoseEstimate) -> Array:
     """The (6, 6) covariance of the estimate, or a usual one: 5 % of the distance along the ray, 1 % across, 10 degrees.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 
@@ -22,49 +21,14 @@ from uop3d_core.geometry import Array, closest_rotation, inverse_rigid
 from uop3d_core.pose.association import Expectation, Sighting, associate, gate, sightings
 from uop3d_core.pose.filtering import PoseState, at_rest, compare, correct, predict, seen_from, start
 from uop3d_core.pose.measurement import Measurement, nearest_equivalents
-from uop3d_core.types import Detection, PoseEstimate, Symmetry
+from uop3d_core.types import PoseEstimate, Symmetry, Track, TrackState
 
 SCORE_GAIN = 0.2
 
 logger = logging.getLogger(__name__)
 
 
-class TrackState(Enum):
-    """How sure it is that there is an object, and that it is still there."""
-
-    TENTATIVE = "tentative"
-    CONFIRMED = "confirmed"
-    LOST = "lost"
-
-
 CONFIDENCE = {TrackState.CONFIRMED: 1.0, TrackState.TENTATIVE: 0.8, TrackState.LOST: 0.5}
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One object at the time of one image.
-
-    Attributes:
-        id: never given to another object by the same tracker.
-        category: of the object.
-        state: TENTATIVE until enough poses agreed; LOST when not seen for long, and CONFIRMED again when found again.
-        estimate: filtered pose in cam, its covariance, score and scale; its `detection` is the last box. The score is a
-            running mean in which poses that disagree count as 0; it halves in `lost_s` without a pose that agrees.
-        velocity: (6,) in the axes of cam: object units per second, then the rotation vector in radians per second;
-            relative to the fixed frame where `cam_T_fixed` is given, else to the camera.
-        last_seen_ns: when a measured position agreed the last time.
-        hits: measured poses that agreed.
-        detection: the box in this image; None where the object is predicted only.
-    """
-
-    id: int
-    category: str
-    state: TrackState
-    estimate: PoseEstimate
-    velocity: Array
-    last_seen_ns: int
-    hits: int
-    detection: Detection | None
 
 
 @dataclass(eq=False)
@@ -80,12 +44,17 @@ class _Object:
     box_ns: int
     state: TrackState = TrackState.TENTATIVE
     hits: int = 1
+    scale_source: str = ""
     rival: PoseState | None = None
     rival_hits: int = 0
 
 
 class Tracker:
-    """Follows the objects of one video; holds state and belongs to one thread."""
+    """Follows the objects of one video; holds state and belongs to one thread.
+
+    Attributes:
+        next_id: of the next new object; a tracker that takes over from another one takes over its `next_id`.
+    """
 
     def __init__(self, settings: TrackSettings, symmetries: Mapping[str, Symmetry]) -> None:
         """Begin without objects.
@@ -96,7 +65,7 @@ class Tracker:
         """
         self.settings, self._symmetries = settings, dict(symmetries)
         self._gates = {n: gate(settings, n) for n in (3, 6)}
-        self._next_id = 1
+        self.next_id = 1
         self.reset()
 
     def reset(self) -> None:
@@ -179,6 +148,7 @@ class Tracker:
     def _take(self, o: _Object, sighting: Sighting) -> None:
         """Give an object its estimate: the box always, the pose where it agrees."""
         o.latest, o.box_ns = sighting.estimate, self._now
+        o.scale_source = sighting.estimate.scale_source or o.scale_source
         measurement = sighting.measurement
         if measurement is None:
             return
@@ -227,11 +197,12 @@ class Tracker:
 
     def _begin(self, sighting: Sighting, measurement: Measurement) -> None:
         pose, now = start(measurement, self.settings), self._now
-        new = _Object(self._next_id, sighting.category, pose, sighting.estimate, measurement.score, now, now)
+        new = _Object(self.next_id, sighting.category, pose, sighting.estimate, measurement.score, now, now)
+        new.scale_source = sighting.estimate.scale_source
         if self.settings.confirm_hits == 1:
             new.state = TrackState.CONFIRMED
         self._objects.append(new)
-        self._next_id += 1
+        self.next_id += 1
 
     def _track(self, o: _Object) -> Track:
         unseen_s = (self._now - o.last_seen_ns) / 1e9
@@ -245,9 +216,10 @@ class Tracker:
             covariance=o.pose.covariance[:6, :6],
             other=o.latest.other,
             scale_std=o.pose.scale_std,
+            scale_source=o.scale_source,
         )
-        detection = o.latest.detection if o.box_ns == self._now else None
-        return Track(o.id, o.category, o.state, estimate, o.pose.velocity.copy(), o.last_seen_ns, o.hits, detection)
+        measured = o.latest if o.box_ns == self._now else None
+        return Track(o.id, o.category, o.state, estimate, o.pose.velocity.copy(), o.last_seen_ns, o.hits, measured)
 
 
 def _checked(cam_T_fixed: Array) -> Array:

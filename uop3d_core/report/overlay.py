@@ -7,12 +7,14 @@ The x axis (front) is red, y (left) green, z (up) blue.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from uop3d_core.geometry import Array, project, transform
+from uop3d_core.cameras import pixels_of
+from uop3d_core.geometry import Array, transform
 from uop3d_core.report.shading import ShadedMesh, blend, outline
 from uop3d_core.types import Camera, PoseEstimate, Template
 
@@ -65,7 +67,7 @@ def enlarged(camera: Camera, factor: int) -> Camera:
     """The camera of an enlarged image; pixel centres stay at integers."""
     half = (factor - 1) / 2
     K = np.array([[factor, 0, half], [0, factor, half], [0, 0, 1.0]]) @ camera.K
-    return Camera(K, camera.width * factor, camera.height * factor)
+    return replace(camera, K=K, width=camera.width * factor, height=camera.height * factor)
 
 
 def draw_shape(canvas: Array, shape: ShadedMesh, camera: Camera, cam_T_obj: Array, line: float) -> Array:
@@ -81,7 +83,7 @@ def draw_axes(canvas: Array, camera: Camera, cam_T_obj: Array, line: float) -> A
     tips_cam = transform(cam_T_obj, np.vstack([np.zeros(3), AXIS_LENGTH * np.eye(3)]))
     if tips_cam[:, 2].min() <= 1e-3:
         return canvas
-    pixels = project(camera.K, tips_cam)
+    pixels = pixels_of(camera, tips_cam)
     canvas = canvas.copy()
     for axis in np.argsort(-tips_cam[1:, 2]):
         for colour, width in ((DARK, line + max(1.5, 0.6 * line)), (AXES[axis], line)):
@@ -91,8 +93,12 @@ def draw_axes(canvas: Array, camera: Camera, cam_T_obj: Array, line: float) -> A
     return canvas
 
 
-def draw_arrow(canvas: Array, start: Array, tip: Array, colour: tuple[int, ...], line: float) -> None:
-    """Draw an arrow of `line` pixels' width, in place."""
+def draw_arrow(
+    canvas: Array, start: Array, tip: Array, colour: tuple[int, ...], line: float, border: float = 0.0
+) -> None:
+    """Draw an arrow of `line` pixels' width in place, with a dark border around it where one is wanted."""
+    if border:
+        _arrow(canvas, start, tip, DARK, line + 2 * border, line)
     _arrow(canvas, start, tip, colour, line, line)
 
 

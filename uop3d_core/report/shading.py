@@ -8,7 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from uop3d_core.geometry import Array, project, transform
+from uop3d_core.cameras import pixels_of, rays_through
+from uop3d_core.geometry import Array, transform
 from uop3d_core.raycast import RayCaster, vertex_normals
 from uop3d_core.types import Camera, Mesh
 
@@ -35,7 +36,7 @@ class ShadedMesh:
         s = SUPERSAMPLING
         xs, ys = ((np.arange(s * a, s * b) + 0.5) / s - 0.5 for a, b in ((left, right), (top, bottom)))
         pixels = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-        hits = self._caster.first_hits_of_pixels(camera.K, pixels, cam_T_mesh)
+        hits = self._caster.first_hits_of_rays(rays_through(camera, pixels), cam_T_mesh)
         normals = np.einsum("nk,nkd->nd", hits.barycentric, self._normals[self.mesh.faces[hits.face]])
         normals = normals @ cam_T_mesh[:3, :3].T
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
@@ -55,7 +56,7 @@ class ShadedMesh:
             return 0, 0, 0, 0
         if points[:, 2].min() <= 1e-3:
             return 0, 0, camera.width, camera.height
-        uv = project(camera.K, points)
+        uv = pixels_of(camera, points)
         limit = [camera.width, camera.height]
         low = np.clip(np.floor(uv.min(0) - 1), 0, limit).astype(int)
         high = np.clip(np.ceil(uv.max(0) + 2), 0, limit).astype(int)

@@ -107,7 +107,7 @@ def _covered_share(mesh: Mesh, frames: list[Frame], masks: list[Array]) -> float
     for frame, mask in zip(frames, masks, strict=True):
         assert frame.cam_T_world is not None
         pixels = np.argwhere(mask)[:: 1 + int(mask.sum()) // CHECKED_PIXELS, ::-1]
-        shares.append(caster.first_hits_of_pixels(frame.camera.K, pixels, frame.cam_T_world).mask.mean())
+        shares.append(caster.first_hits_of_rays(pixel_rays(frame.camera.K, pixels), frame.cam_T_world).mask.mean())
     return float(np.median(shares))
 
 

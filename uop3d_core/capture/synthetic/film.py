@@ -1,174 +1,148 @@
-"""Made-up phone videos with exact answers: a mug on a table, filmed by a hand that shakes, as a compressed file.
+"""A made-up film with exact answers: a camera that moves past a table with one or two mugs.
 
-In: a seed. Out: an MP4 file and the camera of every frame. Frame of the answers: canonical, as of the captures.
+In: a seed. Out: images with stamps, masks, depth and true poses. Lengths are metres; `fixed` is a frame on the table
+whose z is up. The same seed gives the same pixels on the same versions of the libraries.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from uop3d_core.capture.synthetic.orbit import look_at
 from uop3d_core.capture.synthetic.render import Renderer
-from uop3d_core.capture.synthetic.scene import random_scene
-from uop3d_core.capture.synthetic.texture import noise_tile, random_glaze
-from uop3d_core.geometry import Array
-from uop3d_core.progress import Progress, silent
-from uop3d_core.types import Camera, Mesh
+from uop3d_core.capture.synthetic.scene import Scene, random_scene, with_neighbour
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays, rigid
+from uop3d_core.types import Camera
 
-WANDER_S, TREMOR_S = 0.7, 0.06
-"""How fast a hand drifts and trembles."""
-MOMENTS = 240
-"""Steps of the camera's path per second."""
-CLOTH, CLOTH_PIXELS = 9.0, 1536
-"""Side of the printed cloth, in diameters of the mug and in pixels; nothing on it repeats."""
+START_NS = 1_700_000_000_000_000_000
+SWEEP_DEG, ELEVATIONS_DEG = 70.0, (24.0, 42.0)
+FOCAL = 1.2
+"""In image widths."""
+FARTHEST_M = 10.0
+"""Depth beyond is unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One image of a film.
+
+    Attributes:
+        stamp_ns: when it was taken.
+        image: (H, W, 3) uint8 RGB.
+        masks: (M, H, W) bool, one per mug: where it is seen.
+        depth: (H, W) float32 metres along z of cam; NaN unknown.
+        cam_T_fixed: (4, 4) rigid, metres.
+        cam_T_obj: (M, 4, 4) rigid true poses of the mugs, metres.
+    """
+
+    stamp_ns: int
+    image: Array
+    masks: Array
+    depth: Array
+    cam_T_fixed: Array
+    cam_T_obj: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """What is true of a video.
+    """All of it.
 
     Attributes:
-        camera: of all frames.
-        cam_T_obj: (N, 4, 4) at the middle of each frame's exposure.
-        times_s: (N,) of the frames.
-        masks: (N, H, W) bool of the mug at those times.
-        mesh: of the mug.
+        camera: of all images.
+        unit_m: diagonal of every mug's box in metres.
+        shots: in order.
     """
 
     camera: Camera
-    cam_T_obj: Array
-    times_s: Array
-    masks: Array
-    mesh: Mesh
+    unit_m: float
+    shots: tuple[Shot, ...]
 
 
-@dataclass(frozen=True)
-class Filming:
-    """How a video is taken.
+def make_film(
+    seed: int | Sequence[int],
+    shots: int = 30,
+    rate: float = 8.0,
+    mugs: int = 2,
+    size: tuple[int, int] = (320, 240),
+    unit_m: float = 0.13,
+) -> Film:
+    """Film a table while moving around it by SWEEP_DEG.
 
-    Attributes:
-        seconds: length.
-        rate: frames per second.
-        width, height: in pixels.
-        turns: times around the mug.
-        exposure_s: how long the shutter is open.
-        samples: pictures averaged per frame, for the blur of motion.
-        shake: amplitude of the hand's motion; 1 is usual.
-        clutter: whether other things stand on the table.
-        printed: whether there is a printed cloth on it, or the table's own top, which may show next to nothing.
-        codec: four letters.
-    """
-
-    seconds: float = 20.0
-    rate: float = 8.0
-    width: int = 640
-    height: int = 360
-    turns: float = 1.6
-    exposure_s: float = 0.02
-    samples: int = 2
-    shake: float = 1.0
-    clutter: bool = True
-    printed: bool = True
-    codec: str = "mp4v"
-
-
-def film_mug(path: Path, seed: int | tuple[int, ...], filming: Filming, progress: Progress = silent) -> Film:
-    """Film one random mug to an MP4 file.
-
-    Raises:
-        ValueError: the file cannot be written with this codec.
+    Args:
+        seed: of everything random; a sequence of integers is one seed, too.
+        shots: number of images.
+        rate: images per second.
+        mugs: 1 or 2 of them stand on the table.
+        size: width and height in pixels.
+        unit_m: diagonal of the mugs' boxes in metres.
     """
     rng = np.random.default_rng(seed)
-    scene = random_scene(rng, filming.clutter)
-    if filming.printed:
-        cloth = _printed_cloth(rng)
-        scene = replace(scene, table=replace(scene.table, tile=cloth, tile_size=CLOTH, gloss=0.0))
-    camera = _camera(rng, filming)
+    scene = random_scene(rng, clutter=False)
+    scene = with_neighbour(scene, rng) if mugs == 2 else scene
+    camera = _camera(*size)
     renderer = Renderer(scene, camera)
-    light, noise = rng.uniform(0.85, 1.2), rng.uniform(0.5, 3.0)
-    count = round(filming.seconds * filming.rate)
-    path_T = _walk(rng, camera, round(filming.seconds * MOMENTS), filming)
-    size = (filming.width, filming.height)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*filming.codec), filming.rate, size)
-    if not writer.isOpened():
-        raise ValueError(f"{path}: a video with codec {filming.codec!r} cannot be written here; choose another one")
-    masks, middle = [], []
-    flicker = 1 + 0.03 * gaussian_filter1d(rng.standard_normal(count), filming.rate / 2, mode="nearest")
-    for index in range(count):
-        moments = _moments(index, filming, len(path_T))
-        shots = [renderer.picture(path_T[m], light * flicker[index], noise, rng) for m in moments]
-        linear = np.mean([(image / 255.0) ** 2.2 for image, _ in shots], axis=0)
-        writer.write(np.round(255 * linear ** (1 / 2.2)).astype(np.uint8)[..., ::-1])
-        masks.append(shots[len(shots) // 2][1])
-        middle.append(path_T[moments[len(moments) // 2]])
-        progress("film", index + 1, count)
-    writer.release()
-    return Film(camera, np.array(middle), np.arange(count) / filming.rate, np.array(masks), scene.mug.mesh)
+    standing = _standing(scene)
+    film = []
+    for index, cam_T_scene in enumerate(_path(rng, standing, shots)):
+        image, masks = renderer.picture_of_all(cam_T_scene, 1.0, 1.0, rng)
+        stamp_ns = START_NS + round(index * 1e9 / rate)
+        depth = _depth(scene, camera, cam_T_scene) * unit_m
+        depth = np.where(depth < FARTHEST_M, depth, np.nan).astype(np.float32)
+        film.append(
+            Shot(stamp_ns, image, masks, depth, _metres(cam_T_scene, unit_m), _metres(cam_T_scene @ standing, unit_m))
+        )
+    return Film(camera, unit_m, tuple(film))
 
 
-def _moments(index: int, filming: Filming, steps: int) -> list[int]:
-    """Steps of the path at which the light of a frame is sampled."""
-    times = index / filming.rate + filming.exposure_s * (np.arange(filming.samples) / filming.samples)
-    return [min(steps - 1, round(time * MOMENTS)) for time in times]
+def _camera(width: int, height: int) -> Camera:
+    K = np.array([[FOCAL * width, 0, (width - 1) / 2], [0, FOCAL * width, (height - 1) / 2], [0, 0, 1]])
+    return Camera(K, width, height)
 
 
-def _printed_cloth(rng: np.random.Generator) -> Array:
-    """(CLOTH_PIXELS, CLOTH_PIXELS, 3) linear colours: words, discs and boxes on a woven ground."""
-    size = CLOTH_PIXELS
-    tile = np.empty((size, size, 3), np.uint8)
-    tile[:] = 255 * random_glaze(rng)
-    for _ in range(900):
-        x, y = (int(v) for v in rng.integers(0, size, 2))
-        extent = int(rng.uniform(0.03, 0.22) * size / CLOTH)
-        colour = tuple(float(c) for c in 255 * random_glaze(rng))
-        kind = rng.integers(0, 3)
-        if kind == 0:
-            cv2.circle(tile, (x, y), extent // 2 + 1, colour, -1, cv2.LINE_AA)
-        elif kind == 1:
-            box = cv2.boxPoints(((x, y), (extent, extent * float(rng.uniform(0.3, 1))), float(rng.uniform(0, 180))))
-            cv2.fillPoly(tile, [box.astype(np.int32)], colour, cv2.LINE_AA)
-        else:
-            word = "".join(chr(c) for c in rng.integers(ord("a"), ord("z") + 1, 6))
-            cv2.putText(tile, word, (x, y), cv2.FONT_HERSHEY_DUPLEX, extent / 40, colour, 2)
-    return np.clip(tile / 255 * (0.7 + 0.6 * noise_tile(size, 7, rng, roughness=0.9)[..., None]), 0, 0.9)
+def _standing(scene: Scene) -> Array:
+    """scene_T_obj (M, 4, 4) of the mugs."""
+    neighbours = [] if scene.neighbour is None else [scene.neighbour.scene_T_mug]
+    return np.stack([np.eye(4), *neighbours])
 
 
-def _camera(rng: np.random.Generator, filming: Filming) -> Camera:
-    """A phone's: focal length 0.75-0.9 of the longer side."""
-    focal = max(filming.width, filming.height) * rng.uniform(0.75, 0.9)
-    K = np.array([[focal, 0, (filming.width - 1) / 2], [0, focal, (filming.height - 1) / 2], [0, 0, 1]])
-    return Camera(K, filming.width, filming.height)
+def _path(rng: np.random.Generator, scene_T_obj: Array, count: int) -> Array:
+    """cam_T_scene (count, 4, 4) of a camera that looks between the mugs, from where they stand side by side."""
+    middle = scene_T_obj[:, :3, 3].mean(0)
+    apart = scene_T_obj[-1, :3, 3] - scene_T_obj[0, :3, 3]
+    spread = float(np.linalg.norm(apart[:2]))
+    facing = np.arctan2(apart[0], -apart[1]) if spread else rng.uniform(0, 2 * np.pi)
+    turn = np.radians(SWEEP_DEG) * (np.arange(count) / max(count - 1, 1) - 0.5)
+    azimuth = facing + rng.choice([-1, 1]) * turn
+    low, high = np.radians(sorted(rng.uniform(*ELEVATIONS_DEG, 2)))
+    elevation = np.linspace(low, high, count)
+    distance = (1.5 + spread) * FOCAL * (1 + 0.04 * np.sin(3 * turn))
+    flat = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1) * np.cos(elevation)[:, None]
+    eye = distance[:, None] * np.column_stack([flat, np.sin(elevation)])
+    roll = np.radians(1.5) * np.sin(5 * turn)
+    cam_T_middle = look_at(eye, np.zeros_like(eye), roll)
+    return cam_T_middle @ inverse_rigid(rigid(np.eye(3), middle))
 
 
-def _walk(rng: np.random.Generator, camera: Camera, steps: int, filming: Filming) -> Array:
-    """cam_T_obj (steps, 4, 4): around the mug, rising on the way, with the motions of a hand."""
-    rate = steps / filming.seconds
-    time = np.linspace(0, 1, steps)
-    pace = np.cumsum(np.exp(0.25 * _wander(rng, steps, 1.5 * rate)))
-    azimuth = rng.uniform(0, 2 * np.pi) + rng.choice([-1, 1]) * 2 * np.pi * filming.turns * pace / pace[-1]
-    low, high = np.radians(rng.uniform(16, 24)), np.radians(rng.uniform(42, 55))
-    elevation = low + (high - low) / (1 + np.exp(-10 * (time - 0.55)))
-    shake = [_hand(rng, steps, rate, filming.shake) for _ in range(6)]
-    fits = camera.K[0, 0] / min(camera.width, camera.height)
-    distance = fits / rng.uniform(0.42, 0.55) * (1 + 0.03 * shake[0])
-    elevation = elevation + 0.02 * shake[1]
-    eye = distance[:, None] * np.stack(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], axis=1
-    )
-    return look_at(eye, 0.04 * np.stack(shake[2:5], axis=1), np.radians(1.5) * shake[5])
+def _depth(scene: Scene, camera: Camera, cam_T_scene: Array) -> Array:
+    """(H, W) depth in units of the scene; inf where there is nothing."""
+    solids = scene.caster.render(camera, cam_T_scene).t
+    ys, xs = np.mgrid[: camera.height, : camera.width]
+    scene_T_cam = inverse_rigid(cam_T_scene)
+    rays = pixel_rays(camera.K, np.stack([xs.ravel(), ys.ravel()], axis=-1)) @ scene_T_cam[:3, :3].T
+    with np.errstate(divide="ignore"):
+        table = (scene.mug.z_bottom - scene_T_cam[2, 3]) / rays[:, 2]
+    table = np.where((table > 0) & np.isfinite(table), table, np.inf)
+    there = np.isfinite(table)
+    there[there] = scene.table.contains(scene_T_cam[:3, 3] + table[there, None] * rays[there])
+    depth = np.minimum(solids, np.where(there, table, np.inf))
+    return depth.reshape(camera.height, camera.width)
 
 
-def _hand(rng: np.random.Generator, steps: int, rate: float, strength: float) -> Array:
-    """A drift and a tremor (steps,) of about unit size."""
-    return strength * (_wander(rng, steps, WANDER_S * rate) + 0.12 * _wander(rng, steps, TREMOR_S * rate))
-
-
-def _wander(rng: np.random.Generator, steps: int, width: float) -> Array:
-    """A smooth random value (steps,) of unit deviation."""
-    values = gaussian_filter1d(rng.standard_normal(steps + int(8 * width)), width)[int(4 * width) :][:steps]
-    return values / max(float(values.std()), 1e-9)
+def _metres(a_T_b: Array, unit_m: float) -> Array:
+    """Rigid transforms (..., 4, 4) with their translations in metres."""
+    metric = a_T_b.copy()
+    metric[..., :3, 3] *= unit_m
+    return metric

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uop3d_core.capture.synthetic.mug import Part
+from uop3d_core.capture.synthetic.mug import Mug, Part
 from uop3d_core.capture.synthetic.scene import LIGHT_PARTS, Scene
-from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
+from uop3d_core.capture.synthetic.texture import MugTexture
+from uop3d_core.geometry import Array, inverse_rigid, pixel_rays, transform
 from uop3d_core.types import Camera
 
 OFFSETS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
@@ -68,9 +69,16 @@ class Renderer:
         Returns:
             Image (H, W, 3) uint8 and mask (H, W) bool: True where at least half of the rays first meet the mug.
         """
+        image, masks = self.picture_of_all(cam_T_obj, exposure, noise, rng)
+        return image, masks[0]
+
+    def picture_of_all(
+        self, cam_T_obj: Array, exposure: float, noise: float, rng: np.random.Generator
+    ) -> tuple[Array, Array]:
+        """The same with masks (M, H, W) of the mug and of its neighbour, if there is one."""
         obj_T_cam = inverse_rigid(cam_T_obj).astype(np.float32)
         eye, samples = obj_T_cam[:3, 3], self.sample_rays @ obj_T_cam[:3, :3].T
-        ray, light, on_mug = self._solids(eye, samples)
+        ray, light, on_mugs = self._solids(eye, samples)
         total = np.zeros((SAMPLES, len(self.centre_rays), 3), dtype=np.float32)
         total.reshape(-1, 3)[ray] = np.clip(exposure * light, 0, 1)
         solid = np.bincount(ray % len(self.centre_rays), minlength=len(self.centre_rays)) / SAMPLES
@@ -81,13 +89,15 @@ class Renderer:
         mean[behind] += (1 - solid[behind])[:, None] * np.clip(exposure * background, 0, 1)
         grey_levels = 255 * mean ** (1 / 2.2) + noise * rng.standard_normal(mean.shape, dtype=np.float32)
         image = np.clip(np.round(grey_levels), 0, 255).astype(np.uint8).reshape(*self.shape, 3)
-        return image, on_mug.reshape(SAMPLES, *self.shape).sum(0) >= SAMPLES / 2
+        return image, on_mugs.reshape(-1, SAMPLES, *self.shape).sum(1) >= SAMPLES / 2
 
     def _solids(self, eye: Array, samples: Array) -> tuple[Array, Array, Array]:
-        """Indices (N,) of the rays that meet a solid, the light (N, 3) they see, and which rays meet the mug."""
-        scene = self.scene
+        """Indices (N,) of the rays that meet a solid, the light (N, 3) they see, and which rays (M, R) meet each."""
+        scene, neighbour = self.scene, self.scene.neighbour
         hits = scene.caster.first_hits(eye, samples)
-        on_mug = hits.mask & (scene.parts[hits.face] != Part.CLUTTER)
+        on_mugs = (hits.mask & (scene.parts[hits.face] != Part.CLUTTER))[None]
+        if neighbour is not None:
+            on_mugs = np.concatenate([on_mugs & ~neighbour.faces[hits.face], on_mugs & neighbour.faces[hits.face]])
         ray = np.flatnonzero(hits.mask)
         face, weights = hits.face[ray], hits.barycentric[ray]
         corners, part = scene.caster.mesh.faces[face], scene.parts[face]
@@ -95,7 +105,9 @@ class Renderer:
         smooth = np.einsum("nk,nkd->nd", weights, scene.normals[corners])
         box = part == Part.CLUTTER
         albedo = scene.box_colours[face]
-        albedo[~box] = scene.texture.colours(scene.mug, position[~box], part[~box])
+        for index, (mug, texture, local) in enumerate(_mugs(scene, position)):
+            here = on_mugs[index, ray]
+            albedo[here] = texture.colours(mug, local[here], part[here])
         sample, pixel = np.divmod(ray, len(self.centre_rays))
         points = Points(
             position=position,
@@ -105,7 +117,7 @@ class Renderer:
             openness=_openness(scene, position, part),
             light_parts=self.light_parts[pixel, sample][:, None],
         )
-        return ray, _shade(scene, points, samples[ray]), on_mug
+        return ray, _shade(scene, points, samples[ray]), on_mugs
 
     def _background(self, eye: Array, rays: Array, samples: Array, pixel: Array) -> Array:
         """Light (N, 3) from table and room in (N,) pixels, with their rays (N, 3) and sample rays (SAMPLES, N, 3)."""
@@ -117,17 +129,32 @@ class Renderer:
         down, cover = down[cover > 0], cover[cover > 0]
         places = _on_table(scene, eye, samples[:, down].reshape(-1, 3))
         position = _on_table(scene, eye, rays[down])
-        from_mug = np.hypot(position[:, 0] - scene.mug.axis_x, position[:, 1]) - 0.9 * scene.mug.radius
+        openness = 1 - 0.6 * np.sum([_contact(mug, local) for mug, _, local in _mugs(scene, position)], axis=0)
         points = Points(
             position=position,
             normal=np.broadcast_to(np.array([0, 0, 1], dtype=np.float32), position.shape),
             albedo=scene.table.colours(places).reshape(SAMPLES, -1, 3).mean(0),
             gloss=np.full(len(down), scene.table.gloss),
-            openness=1 - 0.6 * np.exp(-np.clip(from_mug, 0, None) / (0.6 * scene.mug.radius)),
+            openness=openness,
             light_parts=self.light_parts[pixel[down]],
         )
         light[down] += cover[:, None] * (_shade(scene, points, rays[down]) - light[down])
         return light
+
+
+def _mugs(scene: Scene, position: Array) -> list[tuple[Mug, MugTexture, Array]]:
+    """Every mug with its texture, and (N, 3) points of the scene in its own frame."""
+    mugs = [(scene.mug, scene.texture, position)]
+    if scene.neighbour is not None:
+        there = scene.neighbour
+        mugs.append((there.mug, there.texture, transform(inverse_rigid(there.scene_T_mug), position)))
+    return mugs
+
+
+def _contact(mug: Mug, local: Array) -> Array:
+    """How near (N, 3) points of the table, in the mug's frame, are to it: 1 under it, towards 0 away from it."""
+    away = np.hypot(local[:, 0] - mug.axis_x, local[:, 1]) - 0.9 * mug.radius
+    return np.exp(-np.clip(away, 0, None) / (0.6 * mug.radius))
 
 
 def _unit(vectors: Array) -> Array:

@@ -5,7 +5,7 @@ In: a random generator. Out: a Scene in the canonical frame of its mug, lengths 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,14 +19,16 @@ from uop3d_core.capture.synthetic.texture import (
     random_texture,
     sample_tile,
 )
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, rigid
 from uop3d_core.raycast import RayCaster, vertex_normals
-from uop3d_core.types import Mesh
+from uop3d_core.types import Mesh, Sim3
 
 TABLE_PIXELS = 512
 LIGHT_PARTS = 16
 WINDOW = 8.0
 """Light of the window in mirror images; walls have up to 1."""
+BESIDE = 1.25
+"""Distance of a second mug from the first."""
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 CUBE_FACES = np.array(
     [[0, 2, 1], [1, 2, 3], [4, 5, 6], [5, 7, 6], [0, 1, 4], [1, 5, 4], [2, 6, 3], [3, 6, 7], [0, 4, 2], [2, 4, 6],
@@ -123,19 +125,36 @@ class Room:
 
 
 @dataclass(frozen=True, eq=False)
+class Neighbour:
+    """A second mug on the table.
+
+    Attributes:
+        mug, texture: as of the first, in a canonical frame of its own.
+        scene_T_mug: (4, 4) rigid; the units are the same.
+        faces: (F,) bool, which faces of the scene's caster are its.
+    """
+
+    mug: Mug
+    texture: MugTexture
+    scene_T_mug: Array
+    faces: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """All that is rendered, in the canonical frame of the mug.
 
     Attributes:
         mug, texture: the object.
-        caster: of the mug and the boxes.
+        caster: of the mug, the boxes, and the second mug.
         parts: (F,) Part of every face of the caster's mesh.
         normals: (V, 3) smooth normals of its vertices.
         box_colours: (F, 3) colours of the faces that are boxes.
         table, light, room: the surroundings.
         gloss: of the glaze, 0 = matt, 1 = like glass.
         highlight: exponent of the highlight.
-        centre, radius: (3,) and number, a sphere around mug and boxes.
+        centre, radius: (3,) and number, a sphere around all that stands on the table.
+        neighbour: a second mug, or None.
     """
 
     mug: Mug
@@ -151,6 +170,33 @@ class Scene:
     highlight: float
     centre: Array
     radius: float
+    neighbour: Neighbour | None = None
+
+
+def with_neighbour(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with a second mug on its table; there should be no boxes, which it may stand in."""
+    mug = build_mug(random_shape(rng))
+    texture = random_texture(rng, mug.height / (2 * np.pi * mug.radius))
+    around = rng.uniform(0, 2 * np.pi) + np.arange(16) * np.pi / 8
+    places = np.stack([np.cos(around), np.sin(around)], axis=1)
+    far = places * (BESIDE + 0.5)
+    place = BESIDE * places[np.argmax(scene.table.contains(np.column_stack([far, np.zeros(len(far))])))]
+    R = np.eye(3)
+    R[:2, :2] = _turn(rng.uniform(0, 2 * np.pi))
+    scene_T_mug = rigid(R, np.array([*place, scene.mug.z_bottom - mug.z_bottom]))
+    mesh = _joined([scene.caster.mesh, mug.mesh.transformed(Sim3(1.0, R, scene_T_mug[:3, 3]))])
+    before, added = len(scene.parts), len(mug.parts)
+    centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+    return replace(
+        scene,
+        caster=RayCaster(mesh),
+        parts=np.concatenate([scene.parts, mug.parts]),
+        normals=vertex_normals(mesh),
+        box_colours=np.concatenate([scene.box_colours, np.zeros((added, 3))]),
+        centre=centre,
+        radius=float(np.linalg.norm(mesh.vertices - centre, axis=1).max()),
+        neighbour=Neighbour(mug, texture, scene_T_mug, np.arange(before + added) >= before),
+    )
 
 
 def random_scene(rng: np.random.Generator, clutter: bool | None = None) -> Scene:

@@ -1,0 +1,70 @@
+"""Captures of other programs: capture import, capture export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from uop3d_core.cli.console import out, progress_bars
+from uop3d_core.cli.options import names_in
+
+
+def import_captures(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="file or folder of another program")],
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="capture folder, or category folder of many")
+    ],
+    format: Annotated[str, typer.Option(metavar="NAME", help="nerfstudio, colmap, co3d, ...; auto looks")] = "auto",
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where the images are, if not where the format has them")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(metavar="DIR", help="masks: NAME.png for image NAME.jpg")] = None,
+    only: Annotated[str, typer.Option(metavar="A,B,...", help="captures, of many")] = "",
+    frames: Annotated[int | None, typer.Option(min=2, help="at most so many frames each, evenly spaced")] = None,
+    topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="images of a ROS 2 recording, if several")] = None,
+    link: Annotated[bool, typer.Option("--link", help="hard links instead of copies where possible")] = False,
+) -> None:
+    """Make capture folders out of what other programs wrote."""
+    from uop3d_core.capture.recordings import ImportOptions
+    from uop3d_core.pipeline.importing import NO_MASKS
+    from uop3d_core.pipeline.importing import import_captures as run_import
+
+    with progress_bars() as progress:
+        done = run_import(
+            source,
+            out_folder,
+            format,
+            options=ImportOptions(images, tuple(names_in(only)), frames, topic),
+            masks=masks,
+            link=link,
+            progress=progress,
+        )
+    table = Table("capture", title=f"imported from {escape(str(source))}", title_justify="left")
+    for column in ("frames", "masks", "points"):
+        table.add_column(column, justify="right")
+    for one in done:
+        counts = str(one.frames), str(one.frames - one.unmasked), str(one.points)
+        table.add_row(escape(str(one.folder)) + (" (was there already)" if one.reused else ""), *counts)
+    out.print(table)
+    for note in (note for one in done for note in one.notes):
+        out.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
+    if missing := sum(one.unmasked for one in done):
+        total = sum(one.frames for one in done)
+        text = f"{missing} of {total} frames have no mask: {NO_MASKS}"
+        out.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def export_capture(
+    capture: Annotated[Path, typer.Argument(metavar="CAPTURE", help="capture folder")],
+    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder to make")],
+    format: Annotated[str, typer.Option(metavar="NAME", help="nerfstudio, colmap, colmap-text, co3d, ...")],
+) -> None:
+    """Write a capture for other programs."""
+    from uop3d_core.pipeline.importing import export_capture as run_export
+
+    run_export(capture, out_folder, format)
+    out.print(f"exported: {out_folder}", soft_wrap=True, highlight=False)

@@ -1,0 +1,1 @@
+"""ROS messages without ROS: built from and read into the dataclasses of `types`, whoever gives the message classes."""
