@@ -21,7 +21,7 @@ CELLS = 144
 """Samples along the side of the piece of plane that is looked at."""
 REACH = 3.0
 """Half the side of that piece, in half extents of the object's box."""
-LEAST_VIEWS = 5
+LEAST_VIEWS = 7
 NOISE = 8.0
 """Grey levels by which pictures of the same thing differ at least."""
 

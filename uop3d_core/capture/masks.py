@@ -32,6 +32,8 @@ SEED = 1
 """Radius in pixels of what a point that is seen tells of."""
 SLACK, DEPTH = (0.4, 0.25, 0.15, 0.1), (0.25, 0.2, 0.15, 0.12)
 """How far outside of the volume's shadow nothing is object, how far inside all is: per round, shares of its size."""
+SPECK, HOLE = 0.05, 0.01
+"""Smaller parts of a cut, and smaller holes in it, are mistakes; shares of its area."""
 STANDING = 50
 """Lattice points of a thing that stands out, below which nothing does."""
 UNSURE = 0.15
@@ -363,7 +365,19 @@ def _cut(view: View, shadow: Array, unlike: Array, turn: int) -> Array:
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)
     cut, *_ = cv2.grabCut(image, trimap, None, *models, CUTS, cv2.GC_INIT_WITH_MASK)
-    return (cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)
+    return _tidy((cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD))
+
+
+def _tidy(cut: Array) -> Array:
+    """The cut without specks, and without pinholes; large holes stay, as in a handle."""
+    tidy = np.zeros(cut.shape, bool)
+    for inside, share in ((cut, SPECK), (~cut, HOLE)):
+        parts, _ = label(inside)
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        small = sizes < share * max(int(cut.sum()), 1)
+        tidy |= (inside & ~small[parts]) if inside is cut else (inside & small[parts])
+    return tidy
 
 
 def _mark(trimap: Array, pixels: Array, value: int) -> None:

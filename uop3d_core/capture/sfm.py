@@ -31,7 +31,7 @@ CONTRAST = 0.4
 """Share of the usual least contrast of features, in soft pictures that show too few of them."""
 LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
-SUPPORT, PLENTY = 12, 100
+SUPPORT, PLENTY = 10, 100
 """Points that a picture must see for its camera to count, and that half of the pictures should see."""
 PROBE = 192
 """Features per picture by which look-alikes are found."""
