@@ -40,7 +40,9 @@ def test_conventions_example():
 def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = re.findall(r"[a-z0-9]+", command.split("uop3d", 1)[1])
-    path = words[:2] if words[0] in ("evaluate", "capture") else words[:1]
+    path = words[:2] if words[0] == "evaluate" else words[:1]
+    if words[0] == "capture":
+        path.append(words[1] if words[1] in ("check", "import", "export") else "make")
     result = CliRunner().invoke(get_command(app), [*path, "--help"])
     assert result.exit_code == 0
     for option in re.findall(r"--[a-z]+[a-z0-9]*", command):

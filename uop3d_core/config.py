@@ -215,6 +215,63 @@ class ReplaySettings(Settings):
     jump_s: float = Field(0.5, gt=0, le=86_400, description="stamps that go back so far mean that time began anew")
 
 
+class FrameSettings(Settings):
+    """Which pictures of a video or folder make a capture."""
+
+    count: int = Field(60, ge=8, le=1000, description="most pictures that are kept")
+    size: int = Field(1280, ge=240, le=8192, description="longer sides are scaled down to this, in pixels")
+    motion: float = Field(0.03, gt=0, le=1, description="least movement between pictures, share of the image's width")
+    sampling: float = Field(10.0, gt=0, le=1000, description="frames of a video looked at per second")
+    blur: float = Field(0.35, ge=0, lt=1, description="less sharp than this share of the usual is left out")
+
+
+class CameraSettings(Settings):
+    """Cameras by structure from motion."""
+
+    features: int = Field(4096, ge=500, le=65_536, description="most features per picture")
+    exhaustive: int = Field(36, ge=2, le=1000, description="all pairs are matched up to so many pictures")
+    neighbours: int = Field(6, ge=1, le=1000, description="following pictures that each is matched with, beyond that")
+    lookalikes: int = Field(8, ge=0, le=1000, description="and so many others that look the most alike")
+    share: float = Field(0.9, gt=0, le=1, description="fewer pictures with a camera: it is tried in costlier ways")
+    seed: int = Field(0, ge=0, description="seed of the random choices")
+    threads: int = Field(0, ge=0, le=1024, description="threads; 0: one per core")
+
+
+class MaskSettings(Settings):
+    """Which pixels are the object."""
+
+    pixels: int = Field(256, ge=64, le=2048, description="longer side of the crops that are cut into object and rest")
+    voxels: int = Field(64, ge=24, le=160, description="lattice points along the longest side of the carved volume")
+    rounds: int = Field(4, ge=1, le=20, description="times that pictures are cut and the volume is carved")
+    tolerance: float = Field(0.15, ge=0, lt=0.5, description="share of pictures that may wrongly exclude a point")
+    confidence: float = Field(0.75, ge=0, le=1, description="masks that agree less with the others are left out")
+
+
+class QualitySettings(Settings):
+    """What a capture must be like to be learned from."""
+
+    frames: int = Field(12, ge=3, le=1000, description="least frames")
+    registered: float = Field(0.6, ge=0, le=1, description="least share of the chosen pictures with a camera")
+    error: float = Field(
+        1.5, gt=0, le=100, description="largest mean reprojection error in pixels of a 1000-pixel image"
+    )
+    around: float = Field(0.5, ge=0, le=1, description="least share of the directions around the object seen from")
+    masks: float = Field(0.6, ge=0, le=1, description="least share of the pictures with a mask that can be trusted")
+    area: float = Field(0.01, ge=0, le=1, description="least share of the image that the object fills, in the median")
+    cut: float = Field(0.3, ge=0, le=1, description="largest share of the pictures whose border cuts the object")
+    blur: float = Field(0.3, ge=0, le=1, description="largest share of blurred pictures")
+    scale: float = Field(4.0, gt=1, le=100, description="largest ratio of the distances of the cameras")
+
+
+class CaptureSettings(Settings):
+    """Video or photos to capture."""
+
+    frames: FrameSettings = FrameSettings()
+    cameras: CameraSettings = CameraSettings()
+    masks: MaskSettings = MaskSettings()
+    quality: QualitySettings = QualitySettings()
+
+
 class RunSettings(Settings):
     """Settings of all stages that lead to a model."""
 

@@ -47,7 +47,7 @@ class Pixels:
         if isinstance(message, CompressedImage):
             return self._decompressed(message)
         _check_size(message)
-        return self._converted(message, "rgb8")
+        return self._converted(message, "passthrough" if message.encoding == "rgb8" else "rgb8")  # without a copy
 
     def depth(self, message: Image) -> Array:
         """A depth image (REP 118) as (H, W) float32 metres; 0 or NaN where unknown.

@@ -10,21 +10,16 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import ClockChange, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.task import Future
-from std_srvs.srv import SetBool, Trigger
-from vision_msgs.msg import Detection2DArray
 
 from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.pose.stream import PoseStream
@@ -37,14 +32,13 @@ from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings, describe, fields, fixed_changes, settings_of
 from uop3d_ros.pixels import Pixels
 from uop3d_ros.processing import Job, Processor
+from uop3d_ros.services import Services
 from uop3d_ros.spinning import spin
-from uop3d_ros.srv import EstimatePoses
 from uop3d_ros.worker import Worker
 
 NS = 1_000_000_000
 WATCH_S = 5.0
 """How often the node looks whether something that it needs does not come."""
-NOT_ACTIVE = "the node is not active: ros2 lifecycle set <node> configure, then activate"
 
 
 class PoseNode(LifecycleNode):
@@ -83,20 +77,12 @@ class PoseNode(LifecycleNode):
         self.settings = self._read()
         self.add_on_set_parameters_callback(self._set)
         self._diagnostics = Diagnostics(self)
-        self._add_services()
+        self._offered = Services(self)
         self._watch_timer = self.create_timer(WATCH_S, self._watch)
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(backwards, post_callback=self._jumped)
         if self.settings.autostart:
             self._start_timer = self.create_timer(0.0, self._autostart)
-
-    def _add_services(self) -> None:
-        waiting = ReentrantCallbackGroup()  # those that wait for the worker keep no one else from being served
-        self.create_service(SetBool, "~/set_enabled", self._set_enabled)
-        self.create_service(Trigger, "~/reset_tracks", self._reset_tracks, callback_group=waiting)
-        self.create_service(Trigger, "~/reload_model", self._reload_model, callback_group=waiting)
-        self.create_service(EstimatePoses, "~/estimate", self._estimate, callback_group=waiting)
-        self._wake = self.create_guard_condition(lambda: None, callback_group=waiting)
 
     # Parameters
 
@@ -135,7 +121,7 @@ class PoseNode(LifecycleNode):
         if processor is None or worker is None:
             return
         processor.settings = settings
-        if settings.known_sizes.keys() != before.known_sizes.keys() or settings.sizes != before.sizes:
+        if settings.sizes != before.sizes:
             worker.call(lambda: setattr(processor.stream, "sizes", settings.known_sizes))
         if settings.track != before.track:
             worker.call(lambda: processor.stream.configure(settings.track))
@@ -153,7 +139,7 @@ class PoseNode(LifecycleNode):
         """Load the models; on failure the node lives and says why."""
         try:
             self.settings, self.failure = self._read(), ""
-            pixels, stream = Pixels(), self._load()
+            pixels, stream = Pixels(), self.load()
             self._outputs = Outputs(self)
             self.processor = Processor(self.settings, stream, self._outputs, self.health, pixels)
             self.worker = Worker(self._work)
@@ -166,7 +152,8 @@ class PoseNode(LifecycleNode):
         self.get_logger().info(f"models of {', '.join(stream.templates)} on {self.settings.device}")
         return TransitionCallbackReturn.SUCCESS
 
-    def _load(self) -> PoseStream:
+    def load(self) -> PoseStream:
+        """Read the model files that the parameters name; errors as in `PoseStream.load`."""
         settings = self.settings
         if not settings.models:
             raise ValueError("the parameter 'models' is empty: name one model file per category")
@@ -288,11 +275,12 @@ class PoseNode(LifecycleNode):
 
     def _work(self, job: Job) -> None:
         if self.processor and self.active:
-            self.processor.work(job)
+            self.processor.work(replace(job, info=job.info or self._info))  # it may have come just after the image
 
     def _jumped(self, jump: TimeJump) -> None:
         change = jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED, ClockChange.ROS_TIME_DEACTIVATED)
-        if self.active and (change or jump.delta.nanoseconds < 0):
+        if self.matcher and self.active and (change or jump.delta.nanoseconds < 0):
+            self.matcher.clear()
             self._begin_anew("the clock went back")
 
     def _begin_anew(self, why: str) -> None:
@@ -327,78 +315,18 @@ class PoseNode(LifecycleNode):
                 "image's stamp; 'slop_s' allows for a difference, 'buffer_s' for a slow detector",
             )
 
-    # Services
+    def newest(self, with_detections: bool) -> Job | None:
+        """The newest image, or the newest one that detections came for; None where there is none."""
+        if with_detections or self.matcher is None:
+            return self._latest
+        image = self.matcher.newest_image
+        return None if image is None else Job(Match(*image), self._info, time.monotonic())
 
-    def _set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self.enabled = request.data
-        if not self.enabled and self.worker:
+    def enable(self, wanted: bool) -> None:
+        """Work on what comes, or only listen."""
+        self.enabled = wanted
+        if not wanted and self.worker:
             self.worker.forget()
-        response.success, response.message = True, "enabled" if self.enabled else "disabled: ~/estimate still answers"
-        return response
-
-    async def _reset_tracks(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def reset(processor: Processor) -> str:
-            processor.reset()
-            return "all objects are forgotten"
-
-        response.success, response.message = await self._in_worker(reset)
-        return response
-
-    async def _reload_model(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def reload(processor: Processor) -> str:
-            stream = self._load()
-            stream.take_over(processor.stream.next_id, self.settings.track)
-            processor.take(stream)
-            return f"models of {', '.join(stream.templates)}"
-
-        response.success, response.message = await self._in_worker(reload)
-        return response
-
-    async def _estimate(
-        self, request: EstimatePoses.Request, response: EstimatePoses.Response
-    ) -> EstimatePoses.Response:
-        job = self._job_for(request)
-        if isinstance(job, str):
-            response.success, response.message = False, job
-            return response
-        boxes = Detection2DArray(detections=request.detections)
-        success, outcome = await self._in_worker(lambda processor: processor.estimate(job, boxes))
-        response.success = success
-        if success:
-            response.objects = outcome
-        else:
-            response.message = outcome
-        return response
-
-    def _job_for(self, request: EstimatePoses.Request) -> Job | str:
-        """The image that is asked about, or why there is none."""
-        if not self.active or self.matcher is None:
-            return NOT_ACTIVE
-        if not request.detections:
-            return self._latest or "no image with detections has come yet"
-        newest = self.matcher.newest_image
-        return "no image has come yet" if newest is None else Job(Match(*newest), self._info, time.monotonic())
-
-    async def _in_worker(self, task: Callable[[Processor], Any]) -> tuple[bool, Any]:
-        """Run something between two images. Returns: whether it worked, and its result or what went wrong."""
-        worker, processor = self.worker, self.processor
-        if worker is None or processor is None:
-            return False, "the node is not configured: ros2 lifecycle set <node> configure"
-        outcome: Future = Future(executor=self.executor)
-
-        def tell(done: Any) -> None:
-            outcome.set_result(done)
-            self._wake.trigger()  # the executor sleeps, and does not hear of futures of other threads by itself
-
-        worker.call(lambda: task(processor)).add_done_callback(tell)
-        done = await outcome
-        try:
-            return True, done.result()
-        except CancelledError:
-            return False, "the node was cleaned up meanwhile"
-        except Exception as error:  # whatever it was, the one who asked hears of it
-            self.get_logger().error(str(error))
-            return False, str(error)
 
 
 class _RosLog(logging.Handler):

@@ -28,6 +28,8 @@ from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings
 from uop3d_ros.pixels import Pixels, points
 
+GRACE_S = 1.0
+"""Nobody complains of a missing camera_info so soon after the node was activated."""
 FARTHEST = 2.0
 """A box may be so many times as wide and high as the image."""
 STALE_NS = 1_000_000_000
@@ -79,13 +81,12 @@ class Processor:
             health: is told of problems and times.
             pixels: reads images.
         """
-        self.settings, self.frames = settings, None
+        self.settings = settings
+        self.frames: Frames | None = None
         self._outputs, self._health, self._pixels = outputs, health, pixels
         self._last_ns: int | None = None
         self._camera: tuple[Any, Camera] | None = None
         self.take(stream)
-
-    frames: Frames | None
 
     def take(self, stream: PoseStream) -> None:
         """Go on with other models."""
@@ -114,8 +115,8 @@ class Processor:
                 self._publish(scene.place, result)
         except NotUsable:
             return
-        except (ValueError, RuntimeError) as error:
-            self._health.problem("estimation", f"image could not be processed: {error}")
+        except Exception as error:  # every kind of network has errors of its own
+            self._health.problem("estimation", f"image could not be processed: {type(error).__name__}: {error}")
             return
         stages = {"queue": started - job.arrived, **watch.taken(), **result.seconds}
         self._health.took(
@@ -177,6 +178,8 @@ class Processor:
         return Scene(Frame(str(match.stamp_ns), camera, image), detections, evidence, place, cam_T_fixed)
 
     def _camera_of(self, info: Any) -> Camera:
+        if info is None and not self._health.silent("camera_info", GRACE_S):
+            raise NotUsable("no camera_info yet")
         if info is None:
             raise self._unusable("camera_info", "images come, but no camera_info: remap it, or start its publisher")
         if self._camera is not None and _same_camera(self._camera[0], info):

@@ -148,7 +148,9 @@ def test_missing_files(dataset):
         list(read_co3d(*find_co3d(dataset)))
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(b"[1, 2"), gzip.compress(b"[1, 2]")[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"", b"not gzip", gzip.compress(b"[1, 2", mtime=0), gzip.compress(b"[1, 2]", mtime=0)[:-9]]
+)
 def test_damaged_annotations(dataset, content):
     (dataset / "cup" / "frame_annotations.jgz").write_bytes(content)
     with pytest.raises(ValueError, match=r"frame_annotations\.jgz: not gzipped JSON"):

@@ -7,12 +7,12 @@ from truthful import CAM_T_OBJ, CAMERA, TruthfulBackbone, TruthfulNetwork, coord
 
 from uop3d_core.config import TrackSettings, TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
-from uop3d_core.geometry import rotation_error
+from uop3d_core.geometry import rigid, rotation_error
 from uop3d_core.images import mask_box
 from uop3d_core.pose.categories import CategoryEstimator
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.pose.metric import MetricEvidence
-from uop3d_core.pose.scale import KnownSize
+from uop3d_core.pose.scale import KnownSize, SupportPlane
 from uop3d_core.pose.stream import PoseStream
 from uop3d_core.stopwatch import Stopwatch
 from uop3d_core.types import Detection, Frame, Mesh, Template, TrackState
@@ -93,6 +93,13 @@ def test_estimates_leave_the_tracks_alone(mesh: Mesh, shown: tuple[Frame, Detect
     poses.process(5, frame, [detection])
     assert poses.estimate(1, frame, [detection]).tracks == ()
     assert [track.id for track in poses.process(6, frame, []).tracks] == [1]
+
+
+def test_the_plane_of_a_frame() -> None:
+    """A table 0.5 m below a camera that looks straight down."""
+    plane = SupportPlane.of_frame(rigid(np.diag([1.0, -1, -1]), np.array([0.3, 0.2, 0.5])))
+    np.testing.assert_allclose(plane.normal, [0, 0, -1])
+    assert plane.d == pytest.approx(0.5)
 
 
 def test_sizes_of_nothing(mesh: Mesh) -> None:

@@ -21,6 +21,7 @@ from tf2_ros import StaticTransformBroadcaster
 
 from uop3d_core.geometry import rigid, rotation_error
 from uop3d_core.messages.reading import transform_of
+from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
 
 
@@ -157,6 +158,16 @@ def test_the_parameter_file_is_complete() -> None:
     expected = {name: describe(field, changeable)[0] for name, field, changeable in fields()}
     assert flat == expected
     assert {type(flat[name]) for name in flat if isinstance(expected[name], float)} == {float}
+
+
+def test_the_page_about_the_node_names_everything() -> None:
+    page = (ROOT / "docs/ros.md").read_text()
+    for name, _, _ in fields():
+        assert f"`{name.partition('.')[0]}.*`" in page if "." in name else f"`{name}`" in page, name
+    for topic, _ in TOPICS.values():
+        assert f"`{topic}`" in page
+    for example in (ROOT / "examples").iterdir():
+        assert f"examples/{example.name}" in page
 
 
 @pytest.mark.parametrize("name", ["pose.rviz", "foxglove_layout.json"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseArray
@@ -411,6 +412,23 @@ def test_services(robot: Robot, activate: Callable[..., None], painter: Painter)
     assert robot.call(Trigger, "pose_node/reload_model", Trigger.Request()).success
     assert robot.call(SetBool, "pose_node/set_enabled", SetBool.Request(data=True)).success
     until(robot, scene, lambda: robot.transforms)
+
+
+def test_two_models(robot: Robot, activate: Callable[..., None], painter: Painter, model: Path, tmp_path: Path) -> None:
+    """The same shape learned twice, under two names: labels tell which is which."""
+    proto = onnx.load(str(model))
+    for entry in proto.metadata_props:
+        entry.value = entry.value.replace('"potato"', '"stone"')
+    onnx.save(proto, str(tmp_path / "stone.onnx"))
+    activate(models=[str(model), str(tmp_path / "stone.onnx")], sizes=[f"potato={SIZE_M}", "stone=0.4"])
+    left, right = placed(-0.7, 0, 3.2), placed(0.7, 0.2, 3.6, yaw=1.5)
+    pixels, boxes = painter.paint(left, right)
+    boxes[1] = Detection(boxes[1].bbox_xyxy, "stone", 0.9)
+    until(robot, (pixels, boxes), lambda: len(names(robot)) == 2)
+    by_category = {name.rpartition("_")[0]: name for name in names(robot)}
+    assert by_category.keys() == {"potato", "stone"}
+    assert last_transform(robot, by_category["stone"])[2, 3] == pytest.approx(0.4 * 3.6, rel=0.08)
+    assert last_transform(robot, by_category["potato"])[2, 3] == pytest.approx(SIZE_M * 3.2, rel=0.08)
 
 
 def test_labels_and_prefix(robot: Robot, activate: Callable[..., None], painter: Painter) -> None:

@@ -14,6 +14,7 @@ import typer
 from rich.logging import RichHandler
 
 from uop3d_core.cli.benchmarking import evaluate_co3d, evaluate_objectnet3d, evaluate_pascal3d
+from uop3d_core.cli.captures import captures
 from uop3d_core.cli.console import FriendlyGroup, err, out
 from uop3d_core.cli.demonstrating import demo
 from uop3d_core.cli.deploying import bench, compare, export
@@ -28,6 +29,10 @@ app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False,
 for command in (learn, align, orient, train, report, estimate, replay, synchronize, export, compare, bench, demo):
     app.command()(command)
 
+captures.command("import")(import_captures)
+captures.command("export")(export_capture)
+app.add_typer(captures, name="capture")
+
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
 evaluate.command("pose")(evaluate_pose)
@@ -35,11 +40,6 @@ evaluate.command("pascal3d")(evaluate_pascal3d)
 evaluate.command("objectnet3d")(evaluate_objectnet3d)
 evaluate.command("co3d")(evaluate_co3d)
 app.add_typer(evaluate, name="evaluate")
-
-capture = typer.Typer(no_args_is_help=True, help="Make captures to learn from.")
-capture.command("import")(import_captures)
-capture.command("export")(export_capture)
-app.add_typer(capture, name="capture")
 
 
 def _show_version(wanted: bool) -> None:

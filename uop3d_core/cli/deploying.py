@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from uop3d_core.cli.console import out, progress_bars
-from uop3d_core.cli.options import ModelArgument, OtherBackbone, Set, names_in, pose_settings
+from uop3d_core.cli.options import Device, ModelArgument, OtherBackbone, Set, names_in, pose_settings
 
 if TYPE_CHECKING:
     from uop3d_core.deploy.bench import Timing
@@ -68,7 +68,7 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="threads (default: what the libraries take)", show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="where the network runs: cpu, cuda, ...")] = "cpu",
+    device: Device = "cpu",
     backbone: OtherBackbone = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="file for the figures")] = None,
     changes: Set = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uop3d_core.cli.console import out, progress_bars
-from uop3d_core.cli.options import JsonOut, ModelArgument, OtherBackbone, Set, pose_settings
+from uop3d_core.cli.options import Device, JsonOut, ModelArgument, OtherBackbone, Set, pose_settings
 
 if TYPE_CHECKING:
     from uop3d_core.pipeline.inference import MetricInputs
@@ -36,6 +36,7 @@ def estimate(
         tuple[float, float, float, float] | None,
         typer.Option(metavar="NX NY NZ D", help="plane n.x + d = 0 in cam that objects stand on, n up, metres"),
     ] = None,
+    device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
@@ -45,7 +46,7 @@ def estimate(
     from uop3d_core.predictions import write_estimates
 
     known = _metric_inputs(depth, size, size_std, plane)
-    estimator = open_estimator(model, backbone, pose_settings(changes))
+    estimator = open_estimator(model, backbone, pose_settings(changes), device)
     if len(inputs) == 1 and is_capture(inputs[0]):
         if detections or camera:
             raise ValueError(

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from uop3d_core.cli.console import out, progress_bars
 from uop3d_core.cli.options import (
+    Device,
     JsonOut,
     Labels,
     ModelArgument,
@@ -57,6 +58,7 @@ def evaluate_pose(
     reliability: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="diagrams of what score and covariance are worth")
     ] = None,
+    device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
@@ -77,6 +79,7 @@ def evaluate_pose(
             seed=seed,
             backbone=backbone,
             settings=pose_settings(changes),
+            device=device,
             progress=progress,
         )
     write_json(json_out, outcome.report)

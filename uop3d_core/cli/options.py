@@ -27,6 +27,7 @@ OtherBackbone = Annotated[
     str | None,
     typer.Option("--backbone", metavar="NAME:WEIGHTS", help="the weights, if they lie elsewhere than in training"),
 ]
+Device = Annotated[str, typer.Option("--device", help="where the network runs: cpu, cuda, ...")]
 Only = Annotated[str, typer.Option("--only", metavar="A,B,...", help="captures to use (default: all)")]
 Category = Annotated[str | None, typer.Option(help="name of the category (default: name of the folder)")]
 Set = Annotated[

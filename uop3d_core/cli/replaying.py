@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from uop3d_core.cli.console import out, progress_bars
-from uop3d_core.cli.options import OtherBackbone, Set, inference_settings
+from uop3d_core.cli.options import Device, OtherBackbone, Set, inference_settings
 
 if TYPE_CHECKING:
     from uop3d_core.bags.replay import ReplayReport
@@ -66,7 +66,7 @@ def replay(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.jpg", help="some of the images with the markers of OUT drawn in")
     ] = None,
-    device: Annotated[str, typer.Option(help="where the network runs: cpu, cuda, ...")] = "cpu",
+    device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:

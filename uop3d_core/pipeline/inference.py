@@ -56,14 +56,16 @@ class Query:
     detections: tuple[Detection, ...]
 
 
-def open_estimator(model: Path, backbone: str | None = None, settings: PoseSettings | None = None) -> PoseEstimator:
+def open_estimator(
+    model: Path, backbone: str | None = None, settings: PoseSettings | None = None, device: str = "cpu"
+) -> PoseEstimator:
     """Load a model with its backbone.
 
     Raises:
         OSError: there is no model, or its backbone cannot be had.
         ValueError: the file is no such model, or the backbone is another one.
     """
-    return PoseEstimator.load(model, backbone, settings=settings or PoseSettings())
+    return PoseEstimator.load(model, backbone, device, settings or PoseSettings())
 
 
 def queries_of_capture(folder: Path, label: str) -> list[Query]:
@@ -243,6 +245,7 @@ def evaluate_model(
     seed: int = 0,
     backbone: str | None = None,
     settings: PoseSettings | None = None,
+    device: str = "cpu",
     progress: Progress = silent,
 ) -> PoseEvaluation:
     """Estimate single images of captures that the model was not trained on, and compare with labels.
@@ -259,13 +262,14 @@ def evaluate_model(
         seed: of the jitter.
         backbone: where its weights lie elsewhere than in training.
         settings: of the estimation.
+        device: where the network runs.
         progress: is told "evaluation".
 
     Raises:
         FileNotFoundError, ValueError: something cannot be read, does not belong together, or nothing is left to test.
     """
     labels, record = read_labels(labels_file), Run(run_folder).read_alignment()
-    estimator = open_estimator(model, backbone, settings)
+    estimator = open_estimator(model, backbone, settings, device)
     metadata = estimator.model.metadata
     if metadata.get("alignment") != record.digest:
         raise ValueError(

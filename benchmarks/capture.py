@@ -1,0 +1,124 @@
+"""What captures from pictures alone are worth: cameras and masks beside the truth, and the time of every stage.
+
+    python benchmarks/capture.py films FOLDER --count 4      # made-up phone videos, captures of them, both compared
+    python benchmarks/capture.py photos CO3D_APPLE FOLDER    # a folder with images/ and transforms.json of true cameras
+
+In: a folder to work in. Out: lines of JSON on standard output, captures and their pictures in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uop3d_core.capture.nerfstudio import OPENGL_T_OPENCV, read_nerfstudio
+from uop3d_core.capture.synthetic.film import Film, Filming, film_mug
+from uop3d_core.config import CaptureSettings
+from uop3d_core.geometry import Array, closest_rotation, inverse_rigid, rotation_error
+from uop3d_core.pipeline.capturing import Filmed, Verdict, make_capture
+
+
+class Clock:
+    """Processor seconds of every stage, told by its progress."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.seconds: dict[str, float] = {}
+        self._last = time.process_time()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Add what went by since the last call to this stage."""
+        now = time.process_time()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def capture_of(source: Path, folder: Path) -> tuple[Verdict, dict[str, Any]]:
+    """Make a capture, whatever the checks say; the verdict and what it took."""
+    clock = Clock()
+    verdict = make_capture(Filmed(source), folder, CaptureSettings(), accept=True, progress=clock)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds = {stage: round(value, 1) for stage, value in clock.seconds.items()}
+    failed = [gate.name for gate in verdict.gates if not gate.passed]
+    return verdict, {"cpu_s": seconds, "peak_mib": round(memory), "failed": failed}
+
+
+def rotation_errors_deg(found: Array, true: Array) -> Array:
+    """(N,) errors of (N, 4, 4) cam_T_world beside true ones, up to one rotation of the world."""
+    turn = closest_rotation((np.swapaxes(true[:, :3, :3], 1, 2) @ found[:, :3, :3]).sum(0))
+    return np.degrees(rotation_error(true[:, :3, :3], found[:, :3, :3] @ turn.T))
+
+
+def beside_film(folder: Path, film: Film) -> dict[str, Any]:
+    """Errors of cameras and masks of a capture of a film."""
+    capture = read_nerfstudio(folder)
+    sources = json.loads((folder / "capture.json").read_text())["frames"]
+    times = [float(re.findall(r" at ([\d.]+) s", sources[f.name]["source"])[0]) for f in capture.frames]
+    index = [int(np.abs(film.times_s - moment).argmin()) for moment in times]
+    errors = rotation_errors_deg(np.array([f.cam_T_world for f in capture.frames]), film.cam_T_obj[index])
+    shares = [
+        (f.mask & film.masks[i]).sum() / (f.mask | film.masks[i]).sum()
+        for f, i in zip(capture.frames, index, strict=True)
+    ]
+    return {
+        "frames": len(index),
+        "rotation_deg": {"median": round(float(np.median(errors)), 3), "largest": round(float(errors.max()), 3)},
+        "mask_iou": {"median": round(float(np.median(shares)), 3), "least": round(float(min(shares)), 3)},
+        "focal_error": round(abs(capture.frames[0].camera.K[0, 0] / film.camera.K[0, 0] - 1), 4),
+    }
+
+
+def films(folder: Path, count: int, seed: int) -> None:
+    """Film mugs, make captures, compare."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        path = folder / f"mug_{number}.mp4"
+        film = film_mug(path, (seed, number), Filming())
+        _, cost = capture_of(path, folder / "captures" / path.stem)
+        print(json.dumps({"film": path.name, **beside_film(folder / "captures" / path.stem, film), **cost}), flush=True)
+
+
+def photos(source: Path, folder: Path) -> None:
+    """Make a capture of photos with known cameras, compare."""
+    _, cost = capture_of(source / "images", folder)
+    meta = json.loads((source / "transforms.json").read_text())
+    true = {
+        Path(f["file_path"]).name: inverse_rigid(np.array(f["transform_matrix"]) @ OPENGL_T_OPENCV)
+        for f in meta["frames"]
+    }
+    sources = json.loads((folder / "capture.json").read_text())["frames"]
+    frames = read_nerfstudio(folder).frames
+    errors = rotation_errors_deg(
+        np.array([f.cam_T_world for f in frames]), np.array([true[sources[f.name]["source"]] for f in frames])
+    )
+    figures = {"median": round(float(np.median(errors)), 3), "largest": round(float(errors.max()), 3)}
+    print(json.dumps({"frames": len(frames), "of": len(true), "rotation_deg": figures, **cost}))
+
+
+def main() -> None:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    made_up = commands.add_parser("films")
+    made_up.add_argument("folder", type=Path)
+    made_up.add_argument("--count", type=int, default=4)
+    made_up.add_argument("--seed", type=int, default=77)
+    real = commands.add_parser("photos")
+    real.add_argument("source", type=Path)
+    real.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.command == "films":
+        films(arguments.folder, arguments.count, arguments.seed)
+    else:
+        photos(arguments.source, arguments.folder)
+
+
+if __name__ == "__main__":
+    main()

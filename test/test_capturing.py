@@ -1,0 +1,140 @@
+"""From a video to a capture that can be read, checked, continued; and what cannot become one says why."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from filmed import film_box
+from PIL import Image
+from typer.testing import CliRunner
+
+pytest.importorskip("pycolmap")
+
+from uop3d_core.capture.nerfstudio import read_nerfstudio
+from uop3d_core.cli import app
+from uop3d_core.config import CaptureSettings
+from uop3d_core.pipeline import capturing
+from uop3d_core.pipeline.capturing import Filmed, check_folder, make_capture
+
+CHANGES = {
+    "frames": {"count": 24},
+    "cameras": {"threads": 1, "features": 1500},
+    "masks": {"pixels": 96, "voxels": 32, "rounds": 2},
+}
+SETTINGS = CaptureSettings.model_validate(CHANGES)
+OPTIONS = [f"--set={stage}.{key}={value}" for stage, keys in CHANGES.items() for key, value in keys.items()]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return film_box(views=48)
+
+
+@pytest.fixture(scope="module")
+def video(scene, tmp_path_factory):
+    return scene.write_video(tmp_path_factory.mktemp("filmed") / "box.mp4")
+
+
+@pytest.fixture(scope="module")
+def made(video, tmp_path_factory):
+    """The capture, by way of an interruption after every stage."""
+    folder = tmp_path_factory.mktemp("captures") / "box"
+    for stage in ("features", "matches", "cameras", "masks"):
+
+        def stop(now, done, total, stage=stage):
+            if now == stage and done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            make_capture(Filmed(video), folder, SETTINGS, progress=stop)
+        assert not (folder / "transforms.json").exists()
+    return folder, make_capture(Filmed(video), folder, SETTINGS)
+
+
+def test_a_video_becomes_a_capture(made, scene):
+    folder, verdict = made
+    assert verdict.passed, verdict.gates
+    capture = read_nerfstudio(folder)
+    assert len(capture.frames) >= 20
+    sources = json.loads((folder / "capture.json").read_text())["frames"]
+    shares = []
+    for frame in capture.frames:
+        index = round(float(sources[frame.name]["source"].split(" at ")[1].removesuffix(" s")) * 10)
+        mask, truth = frame.mask, scene.masks[index]
+        shares.append((mask & truth).sum() / (mask | truth).sum())
+    assert np.median(shares) > 0.9
+    assert np.degrees(np.arccos(capture.up @ [0, 0, 1])) < 1e-6
+    mesh, _ = capturing._mesh(capture)
+    assert mesh.diameter == pytest.approx(1, abs=0.2)
+    assert np.abs(mesh.vertices.mean(0)).max() < 0.1
+    with Image.open(folder / "check.jpg") as picture:
+        assert picture.width > 400
+
+
+def test_what_is_finished_is_not_done_again(made, video):
+    folder, _ = made
+    stages = set()
+    make_capture(Filmed(video), folder, SETTINGS, progress=lambda stage, done, total: stages.add(stage))
+    assert stages == {"masks"}
+
+
+def test_a_capture_that_fails_is_none_until_accepted(made, video, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(made[0], folder)
+    strict = SETTINGS.model_copy(update={"quality": SETTINGS.quality.model_copy(update={"area": 0.9})})
+    verdict = make_capture(Filmed(video), folder, strict)
+    assert not verdict.passed and not (folder / "transforms.json").exists()
+    assert "go nearer" in verdict.advice[0]
+    make_capture(Filmed(video), folder, strict, accept=True)
+    assert (folder / "transforms.json").exists()
+
+
+def test_half_a_circle_is_told(made, tmp_path):
+    folder = tmp_path / "half"
+    shutil.copytree(made[0], folder)
+    meta = json.loads((folder / "transforms.json").read_text())
+    meta["frames"] = meta["frames"][: len(meta["frames"]) // 3]
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    _, verdict = check_folder(folder, SETTINGS.quality.model_copy(update={"frames": 3}))
+    assert any("walk all the way around" in advice for advice in verdict.advice)
+
+
+def test_the_command(made, tmp_path):
+    runner = CliRunner()
+    picture = tmp_path / "sheet.png"
+    result = runner.invoke(app, ["capture", "check", str(made[0]), "--picture", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert "seen from around" in result.output and picture.is_file()
+    result = runner.invoke(app, ["capture", "check", str(made[0]), "--set", "quality.area=0.9"])
+    assert result.exit_code == 1 and "to do: go nearer" in result.output
+
+
+def test_the_command_that_makes(made, video):
+    result = CliRunner().invoke(app, ["capture", str(video), "--out", str(made[0]), *OPTIONS])
+    assert result.exit_code == 0, result.output
+
+
+def test_other_folders_are_left_alone(video, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("Anna")
+    with pytest.raises(FileExistsError, match="holds something else"):
+        make_capture(Filmed(video), tmp_path / "letters", SETTINGS)
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+    with pytest.raises(FileNotFoundError, match="no such video"):
+        make_capture(Filmed(tmp_path / "no.mp4"), tmp_path / "out", SETTINGS)
+
+
+def test_a_wall_and_three_photos_say_so(tmp_path):
+    wall = tmp_path / "wall"
+    wall.mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((120, 160, 3), 100 + 20 * index, np.uint8)).save(wall / f"{index}.png")
+    with pytest.raises(ValueError, match="cameras could not be found.*film slowly in a full circle"):
+        make_capture(Filmed(wall), tmp_path / "out", SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "wall"]
+
+
+def test_intrinsics_must_be_four_numbers(video, tmp_path):
+    result = CliRunner().invoke(app, ["capture", str(video), "--out", str(tmp_path / "o"), "--intrinsics", "1,2,x"])
+    assert result.exit_code == 1
