@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.capture.nerfstudio import OPENGL_T_OPENCV, read_nerfstudio
-from uop3d_core.capture.synthetic.film import Film, Filming, film_mug
+from uop3d_core.capture.synthetic.phone import Film, Filming, film_mug
 from uop3d_core.config import CaptureSettings
 from uop3d_core.geometry import Array, closest_rotation, inverse_rigid, rotation_error
 from uop3d_core.pipeline.capturing import Filmed, Verdict, make_capture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,14 @@ pytest.importorskip("onnxscript", reason="pip install 'uop3d[deploy]'")
 
 from ros.robot import NodeProcess, Robot  # noqa: E402
 from ros.scenery import Painter, write_model  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def active_environment() -> Iterator[None]:
+    """What `ros2 run` starts is run by this Python, as in an activated virtual environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")
