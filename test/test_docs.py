@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 from scenes import sphere
@@ -15,7 +14,7 @@ from typer.main import get_command
 from uop3d_core.cli import app
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, save_model
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.heads import build_network
 from uop3d_core.types import Template
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +51,7 @@ def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatc
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     template, settings = Template("mug", sphere(0.5, 2)), TrainSettings(width=16, blocks=1)
-    network = CorrespondenceNet(219, torch.tensor(template.mesh.vertices), **settings.network_arguments()).eval()
+    network = build_network(219, template, settings).eval()
     backbone = {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 219}
     model = tmp_path / "runs/mug/model.safetensors"
     save_model(model, Model("hog", template, settings, network, {"backbone": backbone, "captures": []}))

@@ -100,10 +100,12 @@ class TemplateSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Dense image-to-template correspondence model, or one of the light heads that say the rotation directly."""
+    """Dense image-to-template correspondences with keypoints beside them, either alone, or the rotation itself."""
 
-    head: Literal["dense", "quaternion", "rotation6d", "rotation9d", "keypoints"] = Field(
-        "dense", description="what the network says of a crop: which point every pixel shows, or the rotation itself"
+    head: Literal["hybrid", "dense", "keypoints", "quaternion", "rotation6d", "rotation9d"] = Field(
+        "hybrid",
+        description="what the network says: dense: which point every pixel shows; keypoints: where points lie; "
+        "hybrid: both; else the rotation itself",
     )
     cells: int = Field(24, ge=8, le=128, description="feature cells along the side of a crop")
     margin: float = Field(1.25, ge=1, le=3, description="side of a crop over the longer side of the object's box")
@@ -114,7 +116,7 @@ class TrainSettings(Settings):
     embedding: int = Field(128, ge=8, le=1024, description="dimension of pixel and vertex embeddings")
     clutter: int = Field(8, ge=1, le=256, description="embeddings that stand for background")
     context_dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the global context of the crop")
-    keypoints: int = Field(32, ge=8, le=256, description="points of the template that head=keypoints looks for")
+    keypoints: int = Field(32, ge=8, le=256, description="points of the template that are looked for, if the head does")
     temperature: float = Field(0.07, gt=0, le=10, description="softmax temperature of the contrastive loss")
     neighbourhood: float = Field(0.12, gt=0, le=1, description="radius of the local soft-argmax, in object units")
     offset_weight: float = Field(5.0, ge=0, le=1000, description="weight of the error of points, in object units")
@@ -170,6 +172,10 @@ class PoseSettings(Settings):
     rounds: int = Field(3, ge=1, le=100, description="refinements, each guided by the one before")
     hypotheses: int = Field(4, ge=1, le=100, description="distinct poses that are kept")
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
+    keypoints: float = Field(1.0, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
+    misfit: float = Field(
+        0.05, ge=0, le=10, description="share of agreement that a misfit of keypoints by a spread takes"
+    )
     precision: Literal["auto", "full", "half"] = Field(
         "auto", description="arithmetic of the network: auto: float16 on GPUs; half: bfloat16 on CPUs as well"
     )

@@ -1,7 +1,7 @@
 """What a learned category is, whatever runs its network: the part of a model that needs no torch.
 
 In / out: the JSON object that every model file carries, and the template's arrays. A model file of any kind becomes a
-`Learned`; asked to be ready it gives a `CropNetwork`, which turns crops into what its head says: logits and offsets.
+`Learned`; asked to be ready it gives a `CropNetwork`, which turns crops into what its head says.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class CropNetwork(Protocol):
     def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
         """What the head says of crops (B, S, S, 3) uint8, float32.
 
-        A dense one says logits (B, G, G, V + 1) and offsets (B, G, G, 3); `pose.direct` names what others say.
+        A dense one says logits (B, G, G, V + 1) and offsets (B, G, G, 3), a hybrid one beside them places (B, K, 2) and
+        spreads (B, K) of keypoints; `pose.direct` names what others say.
         """
         ...
 
@@ -143,7 +144,7 @@ def read_about(text: str | None, where: str) -> dict[str, Any]:
 
 def describe(about: dict[str, Any], vertices: Array, faces: Array, where: str) -> Description:
     """What the JSON object and the template's arrays (V, 3) and (F, 3) say; errors as in `fitting`."""
-    settings = parse_settings(TrainSettings, about["settings"], where)
+    settings = parse_settings(TrainSettings, {"head": "dense", **about["settings"]}, where)  # once the only one
     turns = about.get("symmetry", {"axis": [0, 0, 1], "fold": 1})
     symmetry = Symmetry(np.array(turns["axis"], dtype=np.float64), int(turns["fold"]))
     template = Template(about["category"], Mesh(vertices, faces), symmetry)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from films import CAMERA, CATEGORY, UNIT_M, painted_film, unit_potato
 from PIL import Image
 from rich.console import Console
@@ -19,7 +18,7 @@ from uop3d_core.bags.synthetic import DEPTH, FIXED, write_film
 from uop3d_core.cli import app, replaying
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, save_model
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.heads import build_network
 from uop3d_core.types import Template
 
 
@@ -34,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """model.safetensors, which learned nothing, and film.mcap."""
     folder = tmp_path_factory.mktemp("replay")
     template, settings = Template(CATEGORY, unit_potato()), TrainSettings(width=16, blocks=1)
-    network = CorrespondenceNet(219, torch.tensor(template.mesh.vertices), **settings.network_arguments()).eval()
+    network = build_network(219, template, settings).eval()
     about = {"backbone": {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 219}, "captures": []}
     save_model(folder / "model.safetensors", Model("hog", template, settings, network, about))
     write_film(folder / "film.mcap", painted_film(), CATEGORY)

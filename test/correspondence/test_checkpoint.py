@@ -12,7 +12,7 @@ from scenes import sphere
 
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.heads import build_network
 from uop3d_core.types import Symmetry, Template
 
 
@@ -20,7 +20,7 @@ from uop3d_core.types import Symmetry, Template
 def model() -> Model:
     settings = TrainSettings(components=8, width=16, blocks=1, embedding=8)
     template = Template("mug", sphere(0.5, 2), Symmetry([0, 0.6, 0.8], 3))
-    net = CorrespondenceNet(12, torch.tensor(template.mesh.vertices), **settings.network_arguments()).eval()
+    net = build_network(12, template, settings).eval()
     about = {"backbone": {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 12}, "captures": ["a"]}
     return Model("hog", template, settings, net, about)
 

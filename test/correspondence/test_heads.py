@@ -9,6 +9,7 @@ from torch.autograd import gradcheck
 from uop3d_core.config import TrainSettings, parse_settings
 from uop3d_core.correspondence.heads import (
     PARAMETRISATIONS,
+    HybridNet,
     KeypointNet,
     RotationNet,
     build_network,
@@ -75,7 +76,8 @@ def test_the_nearest_rotation_has_a_gradient_where_singular_values_are_equal() -
 
 def test_heads_are_built_by_name_and_share_the_trunk() -> None:
     template = Template("ball", sphere(0.5, 2))
-    for head, kind in {"dense": CorrespondenceNet, "keypoints": KeypointNet, "rotation9d": RotationNet}.items():
+    kinds = {"hybrid": HybridNet, "dense": CorrespondenceNet, "keypoints": KeypointNet, "rotation9d": RotationNet}
+    for head, kind in kinds.items():
         settings = TrainSettings(head=head, components=8, width=16, blocks=1, keypoints=9, embedding=8)
         torch.manual_seed(0)
         net = build_network(12, template, settings).eval()
@@ -85,12 +87,26 @@ def test_heads_are_built_by_name_and_share_the_trunk() -> None:
         again = build_network(12, template, settings.model_copy(update={"head": "quaternion"}))
         assert torch.equal(first, again.stem.weight)
         outputs = net(torch.randn(2, 12, 8, 8))
-        shapes = {"dense": (2, 16, 16, len(template.mesh.vertices) + 1), "keypoints": (2, 9, 2)}
-        assert outputs[0].shape == shapes.get(head, (2, 3, 3))
+        dense, keypoints = [(2, 16, 16, len(template.mesh.vertices) + 1), (2, 16, 16, 3)], [(2, 9, 2), (2, 9)]
+        shapes = {"hybrid": dense + keypoints, "dense": dense, "keypoints": keypoints}
+        assert [output.shape for output in outputs] == shapes.get(head, [(2, 3, 3)])
+
+
+def test_the_parts_of_a_hybrid_network_share_features_and_nothing_else() -> None:
+    settings = TrainSettings(head="hybrid", components=8, width=16, blocks=1, keypoints=9, embedding=8)
+    net = build_network(12, Template("ball", sphere(0.5, 2)), settings).eval()
+    dense, light = net.groups()
+    assert len(dense) + len(light) == len(list(net.parameters())) and not {*map(id, dense)} & {*map(id, light)}
+    assert [name for name, _ in net.named_buffers() if "projection" in name] == ["projection"]
+    logits, offsets, places, spread = net(torch.randn(2, 12, 8, 8))
+    (places.sum() + spread.sum()).backward()
+    assert all(value.grad is None for value in dense) and any(value.grad.abs().sum() for value in light)
 
 
 def test_an_unknown_head_is_an_error() -> None:
-    with pytest.raises(ValueError, match="head.*'dense', 'quaternion', 'rotation6d', 'rotation9d' or 'keypoints'"):
+    with pytest.raises(
+        ValueError, match="head.*'hybrid', 'dense', 'keypoints', 'quaternion', 'rotation6d' or 'rotation9d'"
+    ):
         parse_settings(TrainSettings, {"head": "euler"}, "settings.json")
 
 

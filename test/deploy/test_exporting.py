@@ -16,7 +16,7 @@ from uop3d_core.backbones import load_backbone
 from uop3d_core.cli import app
 from uop3d_core.config import PoseSettings, TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
-from uop3d_core.correspondence.model import CorrespondenceNet
+from uop3d_core.correspondence.heads import build_network
 from uop3d_core.deploy import exporting
 from uop3d_core.deploy.parity import Limits, Parity, compare, compare_files
 from uop3d_core.deploy.pictures import made_up
@@ -75,7 +75,7 @@ class Reader(torch.nn.Module):
 def truthful(mesh: Mesh) -> Model:
     about = {"backbone": {"fingerprint": "colours", "licence": "none", "channels": 3}, "captures": ["a"]}
     template = Template("potato", mesh, Symmetry([0, 0, 1], 2))
-    return Model("colours", template, TrainSettings(cells=16), Reader(mesh.vertices).eval(), about)
+    return Model("colours", template, TrainSettings(head="dense", cells=16), Reader(mesh.vertices).eval(), about)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def hog_model(mesh: Mesh, path: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         settings = TrainSettings(cells=8, width=16, blocks=1, embedding=16, components=16)
-        network = CorrespondenceNet(219, torch.tensor(mesh.vertices), **settings.network_arguments()).eval()
+        network = build_network(219, Template("potato", mesh), settings).eval()
         network.projection.copy_(torch.randn(16, 219))
     about = {"backbone": {"fingerprint": "hog-1", "licence": "Apache-2.0", "channels": 219}, "captures": []}
     save_model(path, Model("hog", Template("potato", mesh), settings, network, about))
@@ -275,7 +275,7 @@ def test_a_tiny_dinov2(mesh: Mesh, tmp_path: Path) -> None:
         transformers.Dinov2Model(transformers.Dinov2Config(**tiny)).save_pretrained(tmp_path / "weights")
         backbone = load_backbone(f"dinov2-small:{tmp_path / 'weights'}")
         settings = TrainSettings(cells=8, width=16, blocks=1, embedding=16, components=16)
-        network = CorrespondenceNet(32, torch.tensor(mesh.vertices), **settings.network_arguments()).eval()
+        network = build_network(32, Template("potato", mesh), settings).eval()
         network.projection.copy_(torch.randn(16, 32))
     about = {"backbone": {"fingerprint": backbone.fingerprint, "licence": "none", "channels": 32}}
     model = Model("dinov2-small", Template("potato", mesh), settings, network, about)

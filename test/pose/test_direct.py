@@ -13,9 +13,10 @@ from uop3d_core.correspondence.checkpoint import Model, load_model, save_model
 from uop3d_core.correspondence.train import TrainingSet, fit, gather
 from uop3d_core.crops import Crop
 from uop3d_core.deploy.exporting import export
-from uop3d_core.geometry import farthest_points, inverse_rigid, project, rotation_error, transform
+from uop3d_core.geometry import inverse_rigid, project, rotation_error, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pipeline.calibrating import calibrate
+from uop3d_core.pose.beliefs import TemplateShape
 from uop3d_core.pose.direct import READINGS, DirectKeypoints, DirectRotation
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.types import Alignment, CaptureAlignment, Detection, Mesh, Sim3, Template
@@ -31,6 +32,10 @@ SETTINGS = TrainSettings(
 def unit() -> Mesh:
     mesh = potato(2)
     return mesh.transformed(centring(mesh))
+
+
+def shape(mesh: Mesh) -> TemplateShape:
+    return TemplateShape.of(mesh, 0.1, 0.2, 16)
 
 
 def centring(mesh: Mesh) -> Sim3:
@@ -50,7 +55,7 @@ def crop_and_truth(unit: Mesh) -> tuple[Crop, np.ndarray, np.ndarray]:
 
 def test_a_rotation_keeps_and_fills_the_box(unit: Mesh, crop_and_truth) -> None:
     crop, truth, box = crop_and_truth
-    found = DirectRotation(crop, truth[:3, :3].astype(np.float32)).solution(unit.vertices, box, PoseSettings())
+    found = DirectRotation(crop, truth[:3, :3].astype(np.float32)).solution(shape(unit), box, PoseSettings())
     [T] = found.crop_T_obj
     assert rotation_error(T[:3, :3], truth[:3, :3]) < 1e-3
     assert np.linalg.norm(T[:3, 3] - truth[:3, 3]) < 0.06 * truth[2, 3]
@@ -58,13 +63,13 @@ def test_a_rotation_keeps_and_fills_the_box(unit: Mesh, crop_and_truth) -> None:
 
 def test_true_keypoints_give_the_true_pose(unit: Mesh, crop_and_truth) -> None:
     crop, truth, box = crop_and_truth
-    points = unit.vertices[farthest_points(unit.vertices, 16)]
+    points = shape(unit).keypoints
     places = ((project(crop.K, transform(truth, points)) + 0.5) / crop.pixels).astype(np.float32)
     wrong = places.copy()
     wrong[:3] += 0.3
     for given, agreement in ((places, 1.0), (wrong, 13 / 16)):
         spread = np.full(16, 0.01, np.float32)
-        found = DirectKeypoints(crop, given, spread).solution(unit.vertices, box, PoseSettings())
+        found = DirectKeypoints(crop, given, spread).solution(shape(unit), box, PoseSettings())
         assert found is not None
         assert rotation_error(found.crop_T_obj[0, :3, :3], truth[:3, :3]) < np.deg2rad(0.5)
         assert np.linalg.norm(found.crop_T_obj[0, :3, 3] - truth[:3, 3]) < 0.02 * truth[2, 3]
@@ -89,7 +94,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingSet, dic
     return gather(**inputs, settings=SETTINGS, folder=folder), inputs, folder
 
 
-@pytest.mark.parametrize("head", READINGS)
+@pytest.mark.parametrize("head", ["hybrid", *READINGS])
 def test_a_head_learns_the_views_it_is_shown(head: str, training, tmp_path: Path) -> None:
     """It shares the cache of the other heads, and what it learned survives its file."""
     _, inputs, folder = training

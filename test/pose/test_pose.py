@@ -25,7 +25,6 @@ from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, fill_box, pnp, rotation_grid
 from uop3d_core.pose.estimator import DISTINCT, PoseEstimator
 from uop3d_core.pose.refine import moved, normal_equations, refine
-from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, Detection, Frame, Mesh, Template
 
 SETTINGS = PoseSettings()
@@ -40,8 +39,7 @@ def mesh() -> Mesh:
 
 @pytest.fixture(scope="module")
 def template(mesh: Mesh) -> TemplateShape:
-    apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
-    return TemplateShape(RayCaster(mesh), apart < TrainSettings().neighbourhood, apart < SETTINGS.guide)
+    return TemplateShape.of(mesh, TrainSettings().neighbourhood, SETTINGS.guide, 16)
 
 
 BOX = np.array([60.0, 10.0, 260.0, 200.0])

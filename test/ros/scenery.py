@@ -60,7 +60,9 @@ def unit_potato() -> Mesh:
 def write_model(path: Path, category: str = "potato") -> Path:
     mesh = unit_potato()
     about = {"backbone": {"fingerprint": "colours", "licence": "none", "channels": 3}, "captures": ["a"]}
-    model = Model("colours", Template(category, mesh), TrainSettings(cells=16), Reader(mesh.vertices).eval(), about)
+    model = Model(
+        "colours", Template(category, mesh), TrainSettings(head="dense", cells=16), Reader(mesh.vertices).eval(), about
+    )
     path.write_bytes(onnx_graph(model, Colours()).SerializeToString())
     return path
 

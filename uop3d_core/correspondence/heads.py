@@ -1,9 +1,9 @@
-"""Light heads that say a crop's rotation themselves, beside the dense one, for comparison.
+"""All heads: dense correspondences with keypoints beside them, either alone, and light ones that say the rotation.
 
-In: (B, C, h, w) backbone features of square crops, as in the dense network, whose trunk they share at half the
-resolution. Out: crop_R_obj, the rotation in the virtual camera of the crop, as a unit quaternion, by Gram-Schmidt from
-six numbers (Zhou et al., CVPR 2019) or by SVD from nine (Levinson et al., NeurIPS 2020); or where points of the
-template lie in the crop. Those are the four that SLOPE-KP compares.
+In: (B, C, h, w) backbone features of square crops; light heads look at half the resolution. Out: what the dense
+network says; where points of the template lie in the crop; or crop_R_obj, the rotation in the virtual camera of the
+crop, as a unit quaternion, by Gram-Schmidt from six numbers (Zhou et al., CVPR 2019) or by SVD from nine (Levinson et
+al., NeurIPS 2020). Keypoints and the three rotations are the four that SLOPE-KP compares.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ def build_network(channels: int, template: Template, settings: TrainSettings) ->
         settings: of which `head` and those that shape the network count.
     """
     vertices = template.mesh.vertices
+    keypoints = torch.tensor(vertices[farthest_points(vertices, settings.keypoints)])
+    if settings.head == "hybrid":
+        return HybridNet(channels, torch.tensor(vertices), keypoints, **settings.network_arguments())
     if settings.head == "dense":
         return CorrespondenceNet(channels, torch.tensor(vertices), **settings.network_arguments())
     if settings.head == "keypoints":
-        points = vertices[farthest_points(vertices, settings.keypoints)]
-        return KeypointNet(channels, torch.tensor(points), **settings.trunk_arguments())
+        return KeypointNet(channels, keypoints, **settings.trunk_arguments())
     return RotationNet(channels, settings.head, **settings.trunk_arguments())
 
 
@@ -69,17 +71,13 @@ class RotationNet(Trunk):
         with torch.autocast(numbers.device.type, enabled=False):
             return (self.rotation(numbers),)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """Backbone features (B, C, h, w) to crop_R_obj (B, 3, 3)."""
-        return self.say(self.project(features))
-
 
 class KeypointNet(Trunk):
     """The trunk with a heat map for every keypoint, of which mean and spread are taken (Nibali et al., 2018)."""
 
     keypoints: Tensor
 
-    def __init__(self, channels: int, keypoints: Tensor, **trunk: Any) -> None:
+    def __init__(self, channels: int | None, keypoints: Tensor, **trunk: Any) -> None:
         """Args: as of Trunk, and the keypoints (K, 3) in obj."""
         super().__init__(channels, **trunk)
         self.register_buffer("keypoints", keypoints.float())
@@ -101,9 +99,28 @@ class KeypointNet(Trunk):
             variance = (share @ (cells**2).sum(1) - (mean**2).sum(-1)) / 2
             return mean, (variance.clamp(min=0) + 1 / (12 * h * w)).sqrt()
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """Backbone features (B, C, h, w) to positions (B, K, 2) and spreads (B, K)."""
-        return self.say(self.project(features))
+
+class HybridNet(CorrespondenceNet):
+    """The dense network, and beside it that of the keypoints; what both say is solved as one.
+
+    Pixels know the surface that they show, keypoints the whole object, hidden parts too. That different kinds of
+    predictions make up for each other's weaknesses is the idea of HybridPose (Song et al., CVPR 2020).
+    """
+
+    def __init__(self, channels: int, vertices: Tensor, keypoints: Tensor, **arguments: Any) -> None:
+        """Args: as of CorrespondenceNet, and the keypoints (K, 3) in obj."""
+        super().__init__(channels, vertices, **arguments)
+        trunk = {name: arguments[name] for name in ("width", "blocks", "context_dropout")}
+        self.light = KeypointNet(None, keypoints, components=self.projection.shape[0], **trunk)
+
+    def say(self, components: Tensor) -> tuple[Tensor, ...]:
+        """What CorrespondenceNet says, then what KeypointNet says."""
+        return *super().say(components), *self.light.say(components)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """Those of the dense network, and those of the keypoints'."""
+        named = list(self.named_parameters())
+        return [[value for name, value in named if name.startswith("light.") == light] for light in (False, True)]
 
 
 def coarse(grids: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What each head is taught: cached crops in, one loss and a few figures to watch out.
 
-All heads get the same crops; the dense one their labels and surface points, the others the pose alone.
+All heads get the same crops: dense correspondences their labels and surface points, the others the pose alone.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ Loss = Callable[[Any, Batch, np.random.Generator], dict[str, Tensor]]
 
 def loss_of(settings: TrainSettings, template: Template) -> Loss:
     """What the head that settings ask for is taught."""
-    if settings.head == "dense":
-        vertices = torch.tensor(template.mesh.vertices).float()
-        near = torch.cdist(vertices, vertices) < settings.neighbourhood
-        return partial(_dense, settings, vertices, near)
+    vertices = torch.tensor(template.mesh.vertices).float()
+    dense = partial(_dense, settings, vertices, torch.cdist(vertices, vertices) < settings.neighbourhood)
     about = torch.tensor(turns(template.symmetry)).float()
-    return partial(_keypoints if settings.head == "keypoints" else _rotation, about)
+    keypoints, rotation = partial(_keypoints, about), partial(_rotation, about)
+    known: dict[str, Loss] = {"hybrid": partial(_hybrid, dense, keypoints), "dense": dense, "keypoints": keypoints}
+    return known.get(settings.head, rotation)
 
 
 def turns(symmetry: Symmetry) -> np.ndarray:
@@ -71,6 +71,13 @@ def arithmetic() -> torch.autocast:
 
 def _seen(batch: Batch) -> Tensor:
     return batch.features.float().contiguous(memory_format=torch.channels_last)
+
+
+def _hybrid(dense: Loss, keypoints: Loss, net: Any, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+    """Both losses; figures of the keypoints are named so."""
+    figures, beside = dense(net, batch, rng), keypoints(net.light, batch, rng)
+    named = {f"keypoints_{name}": value.detach() for name, value in beside.items()}
+    return {**figures, **named, "loss": figures["loss"] + beside["loss"]}
 
 
 # ---- rotations -------------------------------------------------------------------------------------------------------

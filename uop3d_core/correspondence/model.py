@@ -28,12 +28,16 @@ class Trunk(nn.Module):
     mean: Tensor
     projection: Tensor
 
-    def __init__(self, channels: int, *, components: int, width: int, blocks: int, context_dropout: float) -> None:
-        """Args: backbone channels, and the fields of TrainSettings with the same names."""
+    def __init__(
+        self, channels: int | None, *, components: int, width: int, blocks: int, context_dropout: float
+    ) -> None:
+        """Args: backbone channels, None for a part of a network that projects already, and fields of TrainSettings."""
         super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("projection", torch.zeros(min(components, channels), channels))
-        self.stem = nn.Conv2d(self.projection.shape[0], width, 1)
+        if channels is not None:
+            components = min(components, channels)
+            self.register_buffer("mean", torch.zeros(channels))
+            self.register_buffer("projection", torch.zeros(components, channels))
+        self.stem = nn.Conv2d(components, width, 1)
         dilations = [1 + index % 3 for index in range(blocks)]
         self.blocks = nn.ModuleList(ResidualBlock(width, dilation) for dilation in dilations)
         self.context = nn.Sequential(
@@ -54,6 +58,18 @@ class Trunk(nn.Module):
         context = self.context(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))
         seen: Tensor = self.late(x + context[:, :, None, None] + self.position(_coordinates(x)))
         return seen
+
+    def say(self, components: Tensor) -> tuple[Tensor, ...]:
+        """What the network says of components (B, components, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """What the network says of backbone features (B, C, h, w)."""
+        return self.say(self.project(features))
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """Parameters that share no gradient, in groups: each is clipped by itself."""
+        return [list(self.parameters())]
 
 
 class CorrespondenceNet(Trunk):
@@ -104,9 +120,9 @@ class CorrespondenceNet(Trunk):
         clutter_logit = torch.logsumexp(clutter / self.temperature, dim=-1, keepdim=True)
         return torch.cat([vertices / self.temperature, clutter_logit], dim=-1)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Backbone features (B, C, h, w) to logits (B, 2h, 2w, V + 1) and offsets (B, 2h, 2w, 3)."""
-        embeddings, offsets = self.embed(self.project(features))
+    def say(self, components: Tensor) -> tuple[Tensor, ...]:
+        """Components (B, components, h, w) to logits (B, 2h, 2w, V + 1) and offsets (B, 2h, 2w, 3)."""
+        embeddings, offsets = self.embed(components)
         return self.logits(embeddings.permute(0, 2, 3, 1)), offsets.permute(0, 2, 3, 1)
 
 

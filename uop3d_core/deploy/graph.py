@@ -1,7 +1,8 @@
 """Backbone and network of a model as one ONNX graph.
 
 In: a trained Model and its backbone. Out: an onnx ModelProto: crops (B, S, S, 3) uint8 RGB, any B, to logits
-(B, G, G, V + 1) and offsets (B, G, G, 3); the backbone's features keep their name inside.
+(B, G, G, V + 1) and offsets (B, G, G, 3), of a hybrid one keypoints, too; the backbone's features keep their name
+inside.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.correspondence.checkpoint import Model
-from uop3d_core.exported.content import FEATURES, IMAGES, LOGITS, OFFSETS, GraphFacts, pack
+from uop3d_core.exported.content import FEATURES, IMAGES, OUTPUTS, GraphFacts, pack
 
 MOST_CROPS = 4096
 OPSET = 20
@@ -33,8 +34,8 @@ class CropGraph(nn.Module):
         self.held = nn.ModuleList(value for value in vars(backbone).values() if isinstance(value, nn.Module))
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S, S, 3) uint8 to features, logits and offsets."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, S, S, 3) uint8 to features and what the network says."""
         features = self._backbone[0](images.permute(0, 3, 1, 2).float() / 255).float()
         return features, *self.network(features)
 
@@ -57,7 +58,7 @@ def onnx_graph(model: Model, backbone: FeatureBackbone) -> Any:
                 module,
                 (example,),
                 input_names=[IMAGES],
-                output_names=[FEATURES, LOGITS, OFFSETS],
+                output_names=[FEATURES, *OUTPUTS[model.settings.head]],
                 dynamic_shapes={"images": batch},
                 opset_version=OPSET,
                 dynamo=True,

@@ -27,8 +27,10 @@ from uop3d_core.types import Template
 
 TEMPLATE_KEY = "uop3d.template"
 GRAPH_FORMAT = 1
-IMAGES, FEATURES, LOGITS, OFFSETS = "images", "features", "logits", "offsets"
-"""Names in the graph: its input, the backbone's features inside, its outputs."""
+IMAGES, FEATURES = "images", "features"
+"""Names in the graph: its input, and the backbone's features inside."""
+OUTPUTS = {"hybrid": ("logits", "offsets", "places", "spreads"), "dense": ("logits", "offsets")}
+"""Names of its outputs by the model's head; the heads of which models can be exported."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Exported(Learned, ABC):
     metadata: dict[str, Any]
     path: Path
     facts: GraphFacts
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs, in the order of `CropNetwork`."""
+        return OUTPUTS[self.settings.head]
 
     def ready(self, backbone: Any = None, device: str = "cpu", precision: str = "auto") -> CropNetwork:
         """Set up the runtime; see `Learned`."""

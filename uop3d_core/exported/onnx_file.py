@@ -13,10 +13,7 @@ from typing import Any
 from uop3d_core.exported.content import (
     FEATURES,
     IMAGES,
-    LOGITS,
-    OFFSETS,
     Exported,
-    GraphFacts,
     checked,
     threads,
     unpack,
@@ -37,29 +34,29 @@ class OnnxModel(Exported):
             raise ValueError(
                 f"{self.path}: ONNX Runtime computes in the precision of the file: export with --int8 instead"
             )
-        return OnnxNetwork(_session(str(self.path), device, self.path), self.facts, self.path, device)
+        return OnnxNetwork(self, _session(str(self.path), device, self.path), device)
 
 
 class OnnxNetwork:
     """See CropNetwork."""
 
-    def __init__(self, session: Any, facts: GraphFacts, path: Path, device: str) -> None:
+    def __init__(self, model: OnnxModel, session: Any, device: str) -> None:
         """Take a session of an exported file."""
-        self._session, self._facts, self._path, self._device = session, facts, path, device
-        self.stride, self.shares = facts.stride, str(path)
+        self._session, self._facts, self._path, self._device = session, model.facts, model.path, device
+        self._outputs = list(model.outputs)
+        self.stride, self.shares = model.facts.stride, str(model.path)
 
-    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets; one lap "network"."""
+    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The outputs; one lap "network"."""
         with watch("network"):
-            logits, offsets = self._session.run([LOGITS, OFFSETS], {IMAGES: checked(images, self._facts)})
-        return logits, offsets
+            return tuple(self._session.run(self._outputs, {IMAGES: checked(images, self._facts)}))
 
     def features(self, images: Array, watch: Watch = unwatched) -> Array:
         """The crops themselves: the graph does everything at once."""
         return images
 
-    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets of the crops."""
+    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The outputs of the crops."""
         return self(features, watch)
 
     def backbone_alone(self) -> Callable[[Array], object] | None:

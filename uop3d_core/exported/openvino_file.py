@@ -16,11 +16,8 @@ from typing import Any
 from uop3d_core.exported.content import (
     FEATURES,
     IMAGES,
-    LOGITS,
-    OFFSETS,
     TEMPLATE_KEY,
     Exported,
-    GraphFacts,
     checked,
     threads,
     unpack,
@@ -43,36 +40,36 @@ class OpenvinoModel(Exported):
 
     def runner(self, device: str, precision: str) -> OpenvinoNetwork:
         """A compiled model; "half" is bfloat16 or float16, whichever the device has."""
-        return OpenvinoNetwork(self.graph, self.facts, self.path, device, precision)
+        return OpenvinoNetwork(self, device, precision)
 
 
 class OpenvinoNetwork:
     """See CropNetwork."""
 
-    def __init__(self, graph: Any, facts: GraphFacts, path: Path, device: str, precision: str) -> None:
-        """Compile a graph.
+    def __init__(self, model: OpenvinoModel, device: str, precision: str) -> None:
+        """Compile the graph.
 
         Raises:
             ValueError: OpenVINO has no such device.
         """
-        self._graph, self._facts, self._path = graph, facts, path
+        self._graph, self._facts, self._path, self._outputs = model.graph, model.facts, model.path, model.outputs
         self._device, self._precision = device, precision
-        self._compiled, self._lock = self._compile(graph), Lock()
-        self.stride, self.shares = facts.stride, str(path)
+        self._compiled, self._lock = self._compile(model.graph), Lock()
+        self.stride, self.shares = model.facts.stride, str(model.path)
 
-    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets; one lap "network"."""
+    def __call__(self, images: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The outputs; one lap "network"."""
         with watch("network"):
             with self._lock:  # a compiled model has one place for inputs and outputs
                 found = self._compiled({IMAGES: checked(images, self._facts)})
-        return found[LOGITS], found[OFFSETS]
+        return tuple(found[name] for name in self._outputs)
 
     def features(self, images: Array, watch: Watch = unwatched) -> Array:
         """The crops themselves: the graph does everything at once."""
         return images
 
-    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, Array]:
-        """Logits and offsets of the crops."""
+    def decode(self, features: Array, watch: Watch = unwatched) -> tuple[Array, ...]:
+        """The outputs of the crops."""
         return self(features, watch)
 
     def backbone_alone(self) -> Callable[[Array], object] | None:

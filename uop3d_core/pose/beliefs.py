@@ -12,8 +12,10 @@ from functools import cached_property
 import numpy as np
 
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, inverse_rigid, pixel_rays
+from uop3d_core.geometry import Array, farthest_points, inverse_rigid, pixel_rays
+from uop3d_core.pose.keypoints import Keypoints
 from uop3d_core.raycast import RayCaster
+from uop3d_core.types import Mesh
 
 LIKELIEST = 24
 """Vertices per pixel that are kept; the others have hardly any probability."""
@@ -29,11 +31,20 @@ class TemplateShape:
         caster: its mesh in obj, prepared for rays.
         near: (V, V) bool, which vertices lie so near to each other that one is as good as the other.
         guide: (V, V) bool, the same within the distance over which a pose guides its pixels.
+        keypoints: (K, 3) in obj.
     """
 
     caster: RayCaster
     near: Array
     guide: Array
+    keypoints: Array
+
+    @classmethod
+    def of(cls, mesh: Mesh, near: float, guide: float, keypoints: int) -> TemplateShape:
+        """Of a mesh in obj, with both distances in object units and the number of keypoints."""
+        vertices = mesh.vertices
+        apart = np.linalg.norm(vertices[:, None] - vertices[None], axis=-1)
+        return cls(RayCaster(mesh), apart < near, apart < guide, vertices[farthest_points(vertices, keypoints)])
 
     @property
     def vertices(self) -> Array:
@@ -62,6 +73,7 @@ class PixelBeliefs:
         vertices: (N, K) likeliest vertices.
         probabilities: (N, K) theirs; 0 where they stand for nothing.
         offsets: (N, 3) from the template's points to those of the object in the image, object units.
+        keypoints: of the whole object, where a network says them beside.
     """
 
     crop: Crop
@@ -71,10 +83,18 @@ class PixelBeliefs:
     vertices: Array
     probabilities: Array
     offsets: Array
+    keypoints: Keypoints | None = None
 
     @classmethod
-    def from_network(cls, crop: Crop, logits: Array, offsets: Array) -> PixelBeliefs:
-        """Beliefs from logits (G, G, V + 1) and offsets (G, G, 3) of the whole crop, float32."""
+    def from_network(cls, crop: Crop, logits: Array, offsets: Array, *keypoints: Array) -> PixelBeliefs:
+        """Beliefs from what a network says of the whole crop, float32.
+
+        Args:
+            crop: the virtual camera.
+            logits: (G, G, V + 1).
+            offsets: (G, G, 3).
+            keypoints: places (K, 2) and spreads (K,), or nothing.
+        """
         side = len(logits)
         pixels = crop.grid(side)
         inside = crop.in_image(pixels)
@@ -87,7 +107,9 @@ class PixelBeliefs:
         probabilities = np.zeros(vertices.shape, dtype=np.float32)
         vertices[seen] = likeliest
         probabilities[seen] = np.exp(np.take_along_axis(logits[seen], likeliest, axis=1) - whole[seen, None])
-        return cls(crop, side, pixels[inside], foreground, vertices, probabilities, offsets.reshape(-1, 3)[inside])
+        beside = Keypoints(crop, *keypoints) if keypoints else None
+        offsets = offsets.reshape(-1, 3)[inside]
+        return cls(crop, side, pixels[inside], foreground, vertices, probabilities, offsets, beside)
 
     @cached_property
     def rays(self) -> Array:
@@ -97,7 +119,7 @@ class PixelBeliefs:
     def take(self, index: Array) -> PixelBeliefs:
         """Some of the pixels."""
         parts = (self.pixels, self.foreground, self.vertices, self.probabilities, self.offsets)
-        return PixelBeliefs(self.crop, self.cells, *(part[index] for part in parts))
+        return PixelBeliefs(self.crop, self.cells, *(part[index] for part in parts), self.keypoints)
 
     def row_at(self, pixels: Array) -> Array:
         """(M,) which of these beliefs are about the grid's pixels that hold (M, 2) crop pixels; -1 for none."""

@@ -35,8 +35,15 @@ def pnp(beliefs: PixelBeliefs, template: TemplateShape, threshold: float, settin
     return solve_pnp(beliefs.pixels, points, beliefs.crop, threshold, settings)
 
 
+def keypoint_pnp(beliefs: PixelBeliefs, template: TemplateShape, threshold: float, settings: PoseSettings) -> Array:
+    """The same on keypoints; nothing where the network says none."""
+    if beliefs.keypoints is None:
+        return np.zeros((0, 4, 4))
+    return solve_pnp(beliefs.keypoints.pixels, template.keypoints, beliefs.crop, threshold, settings)
+
+
 def solve_pnp(pixels: Array, points: Array, crop: Crop, threshold: float, settings: PoseSettings) -> Array:
-    """The same for crop pixels (N, 2) and the object points (N, 3) that they show."""
+    """PnP-RANSAC for crop pixels (N, 2) and the object points (N, 3) that they show: (1, 4, 4), or (0, 4, 4)."""
     K = crop.K
     camera = {
         "model": "PINHOLE",

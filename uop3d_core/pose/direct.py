@@ -13,15 +13,15 @@ import numpy as np
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, farthest_points, pixel_rays, project, transform
+from uop3d_core.geometry import Array, project, transform
+from uop3d_core.pose.beliefs import TemplateShape
 from uop3d_core.pose.calibration import Solution
 from uop3d_core.pose.candidates import filling_box, solve_pnp
+from uop3d_core.pose.keypoints import Keypoints
 from uop3d_core.pose.refine import normal_equations, refine
 
 NO_EVIDENCE = 0.5
 """Agreement and clarity where the network says nothing of how sure it is: their log-odds are 0."""
-CLEAR = 0.05
-"""In sides of the crop: a keypoint that surely lies within this is clear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,51 +36,36 @@ class DirectRotation:
     crop: Crop
     crop_R_obj: Array
 
-    def solution(self, vertices: Array, box: Array, settings: PoseSettings) -> Solution:
-        """The pose with this rotation whose outline fills a box (4,) of the crop; vertices (V, 3) are the template's.
+    def solution(self, template: TemplateShape, box: Array, settings: PoseSettings) -> Solution:
+        """The pose with this rotation whose outline fills a box (4,) of the crop.
 
         The covariance is left to the calibration's constants.
         """
-        pose = filling_box(self.crop_R_obj[None].astype(np.float64), vertices, self.crop, box)
+        pose = filling_box(self.crop_R_obj[None].astype(np.float64), template.vertices, self.crop, box)
         return Solution(pose, np.array([NO_EVIDENCE]), NO_EVIDENCE, np.zeros((6, 6)))
 
 
-@dataclass(frozen=True, eq=False)
-class DirectKeypoints:
-    """What the keypoint head says of a crop.
+class DirectKeypoints(Keypoints):
+    """What the keypoint head says of a crop."""
 
-    Attributes:
-        crop: the virtual camera.
-        places: (K, 2) where the keypoints lie, 0 to 1 across the crop.
-        spread: (K,) standard deviations along one axis, in sides of the crop.
-    """
-
-    crop: Crop
-    places: Array
-    spread: Array
-
-    def solution(self, vertices: Array, box: Array, settings: PoseSettings) -> Solution | None:
-        """The pose that brings the keypoints of the template (V, 3) to their places; None where PnP finds none.
+    def solution(self, template: TemplateShape, box: Array, settings: PoseSettings) -> Solution | None:
+        """The pose that brings the keypoints of the template to their places; None where PnP finds none.
 
         PnP-RANSAC, then least squares with weights by the spreads. Agreement is the share of keypoints within the
         inlier threshold.
         """
-        crop, K = self.crop, self.crop.K
-        points = vertices[farthest_points(vertices, len(self.places))]
-        pixels = self.places.astype(np.float64) * crop.pixels - 0.5
         threshold = settings.reprojection * float(np.max(box[2:] - box[:2]))
-        pose = solve_pnp(pixels, points, crop, threshold, settings)
+        points = template.keypoints
+        pose = solve_pnp(self.pixels, points, self.crop, threshold, settings)
         if len(pose) == 0:
             return None
-        rays, deviation = pixel_rays(K, pixels), self.spread.astype(np.float64) * crop.pixels / crop.focal
-        weights, scale = 1 / deviation[None] ** 2, threshold / crop.focal / 2
+        rays, weights, scale = self.rays, self.precision[None], threshold / self.crop.focal / 2
         pose = refine(pose, points[None], rays, weights, scale)
-        missed = np.linalg.norm(project(K, transform(pose[0], points)) - pixels, axis=1)
+        missed = np.linalg.norm(project(self.crop.K, transform(pose[0], points)) - self.pixels, axis=1)
         matrices = normal_equations(pose, points[None], rays, weights, scale)[0]
         regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6)
-        clarity = 1 - np.exp(-((CLEAR / self.spread) ** 2) / 2).mean()
         agreement = float(np.mean(missed < threshold))
-        return Solution(pose, np.array([agreement]), float(clarity), np.linalg.inv(regular))
+        return Solution(pose, np.array([agreement]), self.clarity, np.linalg.inv(regular))
 
 
 DirectReading = DirectRotation | DirectKeypoints
@@ -90,4 +75,4 @@ READINGS: dict[str, type[DirectRotation] | type[DirectKeypoints]] = {
     "rotation9d": DirectRotation,
     "keypoints": DirectKeypoints,
 }
-"""What to make of a network's outputs, by the name of its head; the dense one's are `beliefs`."""
+"""What to make of a network's outputs, by the name of its head; what the dense and hybrid ones say is in `beliefs`."""

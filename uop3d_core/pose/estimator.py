@@ -19,10 +19,9 @@ from uop3d_core.learned import Learned
 from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 from uop3d_core.pose.calibration import Calibration, Solution
-from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, pnp
+from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, keypoint_pnp, pnp
 from uop3d_core.pose.direct import READINGS, DirectReading
 from uop3d_core.pose.refine import normal_equations, refine
-from uop3d_core.raycast import RayCaster
 from uop3d_core.stopwatch import Watch, unwatched
 from uop3d_core.types import Camera, Detection, Frame, PoseEstimate, PoseHypothesis
 
@@ -62,12 +61,10 @@ class PoseEstimator:
         self.calibration = Calibration.from_json(model.metadata.get("calibration", {"views": 0}))
         self.network = model.ready(backbone, device, self.settings.precision)
         self._watch = watch
-        mesh = model.template.mesh
-        apart = np.linalg.norm(mesh.vertices[:, None] - mesh.vertices[None], axis=-1)
-        near, guide = apart < model.settings.neighbourhood, apart < self.settings.guide
-        self._template = TemplateShape(RayCaster(mesh), near, guide)
-        self._reading = READINGS.get(model.settings.head, PixelBeliefs.from_network)
-        self._views = StoredViews(self._template, self.settings.grid if model.settings.head == "dense" else 1)
+        own = model.settings
+        self._template = TemplateShape.of(model.template.mesh, own.neighbourhood, self.settings.guide, own.keypoints)
+        self._reading = READINGS.get(own.head, PixelBeliefs.from_network)
+        self._views = StoredViews(self._template, 1 if own.head in READINGS else self.settings.grid)
 
     @classmethod
     def load(
@@ -140,7 +137,7 @@ class PoseEstimator:
         settings, template = self.settings, self._template
         if not isinstance(beliefs, PixelBeliefs):
             with self._watch("hypotheses"):
-                return beliefs.solution(template.vertices, box, settings)
+                return beliefs.solution(template, box, settings)
         objects = beliefs.take(np.flatnonzero(beliefs.foreground > settings.foreground))
         if len(objects.pixels) < MIN_FOREGROUND:
             return None
@@ -149,6 +146,7 @@ class PoseEstimator:
         with self._watch("hypotheses"):
             starts = [
                 pnp(objects, template, threshold, settings),
+                keypoint_pnp(objects, template, threshold, settings),
                 self._views.best(beliefs, box, settings.refined, DISTINCT),
             ]
         scale = threshold / beliefs.crop.focal / 2
@@ -161,12 +159,10 @@ class PoseEstimator:
 
     def _covariance(self, objects: PixelBeliefs, pose: Array, scale: float) -> Array:
         """(6, 6) of a refined pose (1, 4, 4) as if all pixels erred independently."""
-        template = self._template
-        centres = template.shown(objects.rays, pose)
-        points, mass = objects.points(template.guide, centres, template.vertices)
-        matrices, _, weights = normal_equations(pose, points, objects.rays, mass, scale)
+        points, rays, given = self._constraints(objects, pose)
+        matrices, _, weights = normal_equations(pose, points, rays, given, scale)
         seen = transform(pose[0], points[0])
-        residual = ((seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - objects.rays[:, :2]) ** 2).sum(1)
+        residual = ((seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - rays[:, :2]) ** 2).sum(1)
         variance = float((weights[0] * residual).sum() / max(2 * float(weights[0].sum()), 1e-12))
         regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6) + 1e-12 * np.eye(6)
         return variance * np.linalg.inv(regular)
@@ -192,18 +188,42 @@ class PoseEstimator:
 
     def _refined(self, poses: Array, objects: PixelBeliefs, judged: PixelBeliefs, scale: float) -> tuple[Array, Array]:
         """Distinct poses (H, 4, 4), the most agreeing first, and their agreement (H,)."""
-        settings, template = self.settings, self._template
+        settings = self.settings
         few = objects.spread(settings.guided)
-        scores = judged.agreement(template, poses)
+        scores = self._agreement(judged, poses)
         for step in range(settings.rounds):
             found = few if step + 1 < settings.rounds else objects
-            centres = template.shown(found.rays, poses)
-            points, weights = found.points(template.guide, centres, template.vertices)
-            better = refine(poses, points, found.rays, weights, scale)
-            new = judged.agreement(template, better)
+            better = refine(poses, *self._constraints(found, poses), scale)
+            new = self._agreement(judged, better)
             poses = np.concatenate([poses, better])
             scores = np.concatenate([scores, new])
             count = max(settings.refined >> (step + 1), settings.hypotheses)
             keep = distinct(poses[:, :3, :3], scores, count, DISTINCT)
             poses, scores = poses[keep], scores[keep]
         return poses, scores
+
+    def _constraints(self, objects: PixelBeliefs, poses: Array) -> tuple[Array, Array, Array]:
+        """What poses (H, 4, 4) are fitted to: points (H, N, 3) in obj, rays (N, 3) that show them, weights (H, N).
+
+        Points are those of the pixels, guided by each pose, and the keypoints, which together weigh
+        `PoseSettings.keypoints` times as much as all pixels, each by its own precision.
+        """
+        template, keypoints = self._template, objects.keypoints
+        centres = template.shown(objects.rays, poses)
+        points, weights = objects.points(template.guide, centres, template.vertices)
+        if keypoints is None:
+            return points, objects.rays, weights
+        share = self.settings.keypoints * keypoints.precision / keypoints.precision.sum()
+        beside = np.broadcast_to(template.keypoints, (len(poses), *template.keypoints.shape))
+        return (
+            np.concatenate([points, beside], axis=1),
+            np.concatenate([objects.rays, keypoints.rays]),
+            np.concatenate([weights, share * np.maximum(weights.sum(1, keepdims=True), 1)], axis=1),
+        )
+
+    def _agreement(self, judged: PixelBeliefs, poses: Array) -> Array:
+        """(H,) of poses (H, 4, 4) with the pixels, and less where keypoints are far from their places."""
+        agreement = judged.agreement(self._template, poses)
+        if judged.keypoints is None:
+            return agreement
+        return agreement * np.exp(-self.settings.misfit * judged.keypoints.misfit(self._template.keypoints, poses))
