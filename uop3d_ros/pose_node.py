@@ -6,7 +6,6 @@ In: topics image, camera_info, detections, depth or points. Out: ~/objects, ~/de
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 import time
@@ -23,6 +22,7 @@ from rclpy.parameter import Parameter
 
 from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.pose.stream import PoseStream
+from uop3d_ros import memory
 from uop3d_ros.buffer import Limits, Match, Matcher
 from uop3d_ros.diagnostics import Diagnostics
 from uop3d_ros.frames import Frames
@@ -224,7 +224,7 @@ class PoseNode(LifecycleNode):
         if self._outputs:
             self._outputs.close()
         self.worker = self.processor = self._outputs = self.matcher = None
-        gc.collect()
+        memory.give_back()
 
     def close(self) -> None:
         """End the threads, whatever state the node is in."""
@@ -342,6 +342,7 @@ class _RosLog(logging.Handler):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
+    memory.keep()
     rclpy.init(args=args)
     try:
         node = PoseNode()
