@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from tf2_ros import StaticTransformBroadcaster
 
 from uop3d_core.geometry import rigid, rotation_error
+from uop3d_core.messages.quaternions import quat_xyzw_to_rotation
 from uop3d_core.messages.reading import transform_of
 from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
@@ -115,10 +117,12 @@ def test_pregrasp_example(model: Path, painter: Painter, tmp_path: Path) -> None
                 time.sleep(0.1)
             example.terminate()
             output, _ = example.communicate()
-        assert "pre-grasp in base_link" in output, output
-        x, y, z = (float(v) for v in output.rpartition("[")[2].partition("]")[0].split(","))
-        expected = (base_T_cam @ rigid(np.eye(3), SIZE_M * truth[:3, 3]))[:3, 3] + [0, 0, 0.15]
-        np.testing.assert_allclose([x, y, z], expected, atol=0.03)
+        assert "gripper in base_link" in output, output
+        position, quat_xyzw = (np.array(yaml.safe_load(part)) for part in re.findall(r"\[.*?\]", output))
+        base_T_obj = base_T_cam @ rigid(truth[:3, :3], SIZE_M * truth[:3, 3])
+        np.testing.assert_allclose(position, base_T_obj[:3, 3] + [0, 0, 0.15], atol=0.03)
+        looking_down = base_T_obj[:3, :3] @ np.diag([1, -1, -1])
+        assert np.rad2deg(rotation_error(quat_xyzw_to_rotation(quat_xyzw), looking_down)) < 4
     finally:
         robot.close()
 

@@ -414,6 +414,28 @@ def test_services(robot: Robot, activate: Callable[..., None], painter: Painter)
     until(robot, scene, lambda: robot.transforms)
 
 
+def test_a_planner_gets_an_answer_in_time(robot: Robot, activate: Callable[..., None], painter: Painter) -> None:
+    """Also where it cannot have poses: too little time, a wrong time, too many who ask at once."""
+    activate()
+    scene = painter.paint(placed())
+    until(robot, scene, lambda: robot.objects)
+    boxes = [detection_message(scene[1][0])] * 8
+    for timeout_s, says in ((0.001, "no answer within 0.001 s"), (-1.0, "timeout_s"), (np.nan, "timeout_s")):
+        answer = robot.call(EstimatePoses, "pose_node/estimate", EstimatePoses.Request(timeout_s=timeout_s))
+        assert not answer.success and says in answer.message
+    client = robot.node.create_client(EstimatePoses, "pose_node/estimate")
+    assert client.wait_for_service(10)
+    futures = [client.call_async(EstimatePoses.Request(detections=boxes, timeout_s=30.0)) for _ in range(8)]
+    robot.wait(lambda: all(future.done() for future in futures))
+    answers = [future.result() for future in futures]
+    robot.node.destroy_client(client)
+    assert sum(answer.success for answer in answers) >= EstimatePoses.Request.MOST_WAITING
+    assert all(len(answer.objects.objects) == 8 for answer in answers if answer.success)
+    refused = {answer.message for answer in answers if not answer.success}
+    assert refused == {"busy: 4 requests wait already"}
+    until(robot, scene, lambda: robot.transforms)
+
+
 def test_two_models(robot: Robot, activate: Callable[..., None], painter: Painter, model: Path, tmp_path: Path) -> None:
     """The same shape learned twice, under two names: labels tell which is which."""
     proto = onnx.load(str(model))
