@@ -1,8 +1,8 @@
 """Memory of large messages: kept for the next one while the node works, given back when it does not. No ROS.
 
-The C library gives a freed picture of 6 MB back to the kernel and fetches it anew, page by page, for every copy that the
-middleware makes: at 1920 x 1080 that is half of the time from one process to the next. Elsewhere than in glibc nothing
-of this is done.
+The C library gives a freed picture of 6 MB back to the kernel and fetches it anew, page by page, for every copy that
+the middleware makes: at 1920 x 1080 that is half of the time from one process to the next. Elsewhere than in glibc
+nothing of this is done.
 """
 
 from __future__ import annotations
