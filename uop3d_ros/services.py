@@ -67,7 +67,8 @@ class Services:
     async def _estimate(
         self, request: EstimatePoses.Request, response: EstimatePoses.Response
     ) -> EstimatePoses.Response:
-        job = self._node.newest(with_detections=not request.detections) if self._node.active else None
+        listening = self._node.listening
+        job = listening.newest(with_detections=not request.detections) if listening else None
         refusal = self._refusal(request, job)
         if refusal or job is None:
             response.success, response.message = False, refusal
