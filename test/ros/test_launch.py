@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from ros.commands import launched, run
 from ros.robot import OPTICAL, ROOT, Robot, static_transform
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from tf2_ros import StaticTransformBroadcaster
@@ -25,24 +22,6 @@ from uop3d_core.messages.quaternions import quat_xyzw_to_rotation
 from uop3d_core.messages.reading import transform_of
 from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
-
-
-@contextmanager
-def launched(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`ros2 launch`, interrupted at the end as by Ctrl-C."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            ["ros2", "launch", "uop3d_ros", *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(30)
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def write_detector(path: Path, box: np.ndarray) -> Path:
