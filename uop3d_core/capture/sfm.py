@@ -29,6 +29,8 @@ LENS = "SIMPLE_RADIAL"
 """COLMAP's model with one focal length and one radial coefficient: enough for phones, hard to overfit."""
 CONTRAST = 0.4
 """Share of the usual least contrast of features, in soft pictures that show too few of them."""
+DATABASE = "features0.db"
+"""Features and matches of the first, cheap try."""
 LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
 SUPPORT, PLENTY = 10, 100
@@ -142,6 +144,18 @@ def read_reconstruction(path: Path) -> Reconstruction:
         seen=np.array(seen, dtype=np.int64).reshape(-1, 2),
         error=float(model.compute_mean_reprojection_error()),
     )
+
+
+def raw_matches(database: Path) -> list[tuple[str, str, Array, Array]]:
+    """Names of two pictures and the pixels (N, 2) of their matched features, before any geometry was asked."""
+    colmap = _pycolmap()
+    with colmap.Database.open(database) as base:
+        names = {image.image_id: Path(image.name).stem for image in base.read_all_images()}
+        pixels = {key: base.read_keypoints(key)[:, :2].astype(np.float64) - 0.5 for key in names}
+        pairs = [
+            (colmap.pair_id_to_image_pair(pair), rows) for pair, rows in zip(*base.read_all_matches(), strict=True)
+        ]
+    return [(names[a], names[b], pixels[a][rows[:, 0]], pixels[b][rows[:, 1]]) for (a, b), rows in pairs]
 
 
 def _pycolmap() -> Any:
