@@ -30,7 +30,7 @@ FIT = 0.002
 """Distance from the epipolar line within which a feature fits a motion, in focal lengths; cameras get twice that."""
 MARGIN = 0.15
 """How far around the mask features may belong to the object, as a share of its size."""
-ENOUGH, MOST = 8, 0.7
+ENOUGH, MOST = 8, 0.85
 """Pairs that tell anything, below which nothing is said; share of them that must say that it kept still."""
 
 
