@@ -11,14 +11,16 @@ share a camera, and other sizes get cameras of their own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from uop3d_core.atomic import replaced_when_complete
+from uop3d_core.capture.features import Features, find_all, write_features, write_matches
 from uop3d_core.capture.pictures import Picture, Pictures
 from uop3d_core.config import CameraSettings
 from uop3d_core.geometry import Array
@@ -77,6 +79,7 @@ def reconstruct(
     work: Path,
     settings: CameraSettings,
     K: Sequence[float] | None = None,
+    features: Features | None = None,
     progress: Progress = silent,
 ) -> None:
     """Find the cameras and write them to `work`/model as a COLMAP model.
@@ -88,6 +91,7 @@ def reconstruct(
         settings: how much effort.
         K: focal lengths and principal point (fx, fy, cx, cy) in pixels of the first picture's size, edges at integers
             (centre of the first pixel 0.5), that are known to be right; None to find them.
+        features: a plug-in in place of COLMAP's features, or None.
         progress: told of every picture.
 
     Raises:
@@ -96,10 +100,13 @@ def reconstruct(
     """
     colmap = _pycolmap()
     best: Any = None
-    for effort, wide in enumerate((False, True)):
+    for effort, wide in enumerate((False, True) if features is None else (False,)):
         database = work / f"features{effort}.db"
-        _features(colmap, database, pictures, folder, settings, wide, K, progress)
-        _matches(colmap, database, pictures, settings, progress)
+        if features is None:
+            _features(colmap, database, pictures, folder, settings, wide, K, progress)
+            _matches(colmap, database, pictures, settings, progress)
+        else:
+            _plugged(colmap, database, pictures, folder, settings, features, K, progress)
         for mapper in (_incremental, _global):
             progress("cameras", 0, len(pictures.chosen))
             models = mapper(colmap, database, folder / "images", work, settings, K is not None)
@@ -216,20 +223,46 @@ def _features(
             part = [p for p in group[start : start + options.num_threads] if p.file not in known]
             if not part:
                 continue
-            reader = colmap.ImageReaderOptions(camera_model=LENS, existing_camera_id=camera_id)
-            if camera_id < 0:
-                reader.camera_params = _parameters(part[0], pictures.chosen[0], K)
-            colmap.extract_features(
-                database,
-                folder / "images",
-                [p.file for p in part],
-                colmap.CameraMode.SINGLE,
-                reader,
-                options,
-            )
+            reader = _reader(colmap, camera_id, _parameters(part[0], pictures.chosen[0], K))
+            names = [p.file for p in part]
+            colmap.extract_features(database, folder / "images", names, colmap.CameraMode.SINGLE, reader, options)
             camera_id = _pictures_in(colmap, database)[part[0].file]
             done += len(part)
             progress("features", done, total)
+
+
+def _reader(colmap: Any, camera_id: int, parameters: str) -> Any:
+    """Options for pictures of the camera of that number, or of a new one (-1)."""
+    reader = colmap.ImageReaderOptions(camera_model=LENS, existing_camera_id=camera_id)
+    if camera_id < 0:
+        reader.camera_params = parameters
+    return reader
+
+
+def _plugged(
+    colmap: Any,
+    database: Path,
+    pictures: Pictures,
+    folder: Path,
+    settings: CameraSettings,
+    features: Features,
+    K: Sequence[float] | None,
+    progress: Progress,
+) -> None:
+    """Features and matches of a plug-in, where the database has none yet."""
+    found = find_all(
+        features, [folder / "images" / p.file for p in pictures.chosen], database.parent / "found", progress
+    )
+    with colmap.Database.open(database) as base:
+        known = {image.name for image in base.read_all_images()}
+    for group in _groups(pictures.chosen):
+        if names := [p.file for p in group if p.file not in known]:
+            reader = _reader(colmap, -1, _parameters(group[0], pictures.chosen[0], K))
+            colmap.import_images(database, folder / "images", colmap.CameraMode.SINGLE, names, reader)
+    write_features(colmap, database, found)
+    pairs = _pairs(pictures, settings, lambda: [found[p.file].descriptors[:PROBE] for p in pictures.chosen])
+    verification = _verification(colmap, settings)
+    write_matches(colmap, database, features, found, pairs, verification, progress)
 
 
 def _groups(pictures: Iterable[Picture]) -> list[list[Picture]]:
@@ -261,11 +294,10 @@ def _pictures_in(colmap: Any, database: Path) -> dict[str, int]:
 
 def _matches(colmap: Any, database: Path, pictures: Pictures, settings: CameraSettings, progress: Progress) -> None:
     """Match the pairs that are worth it, in portions; what is in the database already is not matched again."""
-    pairs = _pairs(colmap, database, pictures, settings)
+    pairs = _pairs(pictures, settings, partial(_largest, colmap, database, [p.file for p in pictures.chosen]))
     options = colmap.FeatureMatchingOptions()
     options.num_threads = _threads(settings)
-    verification = colmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = settings.seed
+    verification = _verification(colmap, settings)
     pairing = colmap.ImportedPairingOptions()
     listing = database.with_suffix(".pairs.txt")
     portion = max(20, len(pairs) // 50)
@@ -279,14 +311,23 @@ def _matches(colmap: Any, database: Path, pictures: Pictures, settings: CameraSe
     listing.unlink(missing_ok=True)
 
 
-def _pairs(colmap: Any, database: Path, pictures: Pictures, settings: CameraSettings) -> list[tuple[str, str]]:
-    """File names of the pairs to match: all of few pictures; neighbours and look-alikes of many."""
+def _verification(colmap: Any, settings: CameraSettings) -> Any:
+    options = colmap.TwoViewGeometryOptions()
+    options.ransac.random_seed = settings.seed
+    return options
+
+
+def _pairs(pictures: Pictures, settings: CameraSettings, probes: Callable[[], list[Array]]) -> list[tuple[str, str]]:
+    """File names of the pairs to match: all of few pictures; neighbours and look-alikes of many.
+
+    `probes` gives the descriptors of a few features per picture, by which look-alikes are found.
+    """
     names = [p.file for p in pictures.chosen]
     N = len(names)
     if N <= settings.exhaustive:
         wanted = np.triu(np.ones((N, N), bool), 1)
     else:
-        alike = _likeness(colmap, database, names)
+        alike = _likeness(probes())
         step = np.abs(np.arange(N)[:, None] - np.arange(N))
         wanted = (step <= settings.neighbours) & pictures.ordered
         alike[wanted | (step == 0)] = -1
@@ -296,12 +337,24 @@ def _pairs(colmap: Any, database: Path, pictures: Pictures, settings: CameraSett
     return [(names[a], names[b]) for a, b in np.argwhere(wanted)]
 
 
-def _likeness(colmap: Any, database: Path, names: Sequence[str]) -> Array:
-    """(N, N) how many of the largest features of a picture have a close one among those of another, symmetric.
+def _likeness(probes: Sequence[Array]) -> Array:
+    """(N, N) how many features of a picture have a close one among those of another, symmetric.
 
     Wu, "Towards Linear-time Incremental Structure from Motion", 3DV 2013, section 3: the largest features of a picture
     tell whether the rest is worth matching.
     """
+    unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in probes]
+    counts = np.zeros((len(unit), len(unit)))
+    for a, first in enumerate(unit):
+        for b in range(a):
+            both = first @ unit[b].T
+            mutual = both.argmax(1)[both.argmax(0)] == np.arange(both.shape[1]) if both.size else np.zeros(0, bool)
+            counts[a, b] = counts[b, a] = (both.max(0)[mutual] > 0.8).sum() if both.size else 0
+    return counts
+
+
+def _largest(colmap: Any, database: Path, names: Sequence[str]) -> list[Array]:
+    """Per picture, the descriptors (PROBE, D) of its largest features."""
     probes = []
     with colmap.Database.open(database) as base:
         ids = {image.name: image.image_id for image in base.read_all_images()}
@@ -309,15 +362,8 @@ def _likeness(colmap: Any, database: Path, names: Sequence[str]) -> Array:
             shape = base.read_keypoints(ids[name])[:, 2:]
             size = np.linalg.norm(shape, axis=1)  # an affine map of the unit circle, or scale and angle
             descriptors = np.asarray(base.read_descriptors(ids[name]).data, dtype=np.float32)
-            descriptors = descriptors[np.argsort(-size)[:PROBE]]
-            probes.append(descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-9))
-    counts = np.zeros((len(names), len(names)))
-    for a, first in enumerate(probes):
-        for b in range(a):
-            both = first @ probes[b].T
-            mutual = both.argmax(1)[both.argmax(0)] == np.arange(both.shape[1]) if both.size else np.zeros(0, bool)
-            counts[a, b] = counts[b, a] = (both.max(0)[mutual] > 0.8).sum() if both.size else 0
-    return counts
+            probes.append(descriptors[np.argsort(-size)[:PROBE]])
+    return probes
 
 
 def _incremental(

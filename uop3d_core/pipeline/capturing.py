@@ -17,6 +17,7 @@ from typing import Any
 
 from uop3d_core.atomic import remove_drafts, write_json
 from uop3d_core.capture.checking import AGREEMENT, SOFT, FrameFigures, Record, Verdict, check_capture, seen_around
+from uop3d_core.capture.features import create_features
 from uop3d_core.capture.finishing import write_capture
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
 from uop3d_core.capture.photos import photo_files, pictures_of_folder
@@ -47,12 +48,14 @@ class Filmed:
         source: video file or folder of photos.
         masks: folder of masks of the photos, or None.
         segmenter: ``NAME:FILE`` of a segmentation model, or None to go by colour and geometry.
+        features: ``NAME:FILE`` of a plug-in for local features, or None for COLMAP's.
         K: known (fx, fy, cx, cy) in pixels of the pictures as they are written, or None.
     """
 
     source: Path
     masks: Path | None = None
     segmenter: str | None = None
+    features: str | None = None
     K: tuple[float, float, float, float] | None = None
 
     def mark(self) -> str:
@@ -197,14 +200,17 @@ def _cameras(
     settings: CaptureSettings,
     progress: Progress,
 ) -> tuple[Reconstruction, str]:
-    mark = fingerprint(pictures=mark, cameras=settings.cameras.model_dump(exclude={"threads"}))
+    by = {"features": filmed.features} if filmed.features else {}
+    mark = fingerprint(pictures=mark, cameras=settings.cameras.model_dump(exclude={"threads"}), **by)
     if _stored(work / "cameras.json", mark) is None:
         shutil.rmtree(work / "model", ignore_errors=True)
         if _stored(work / "features.json", mark) is None:
             for database in work.glob("features*.db*"):
                 database.unlink()
+            shutil.rmtree(work / "found", ignore_errors=True)
             write_json(work / "features.json", {"mark": mark})
-        reconstruct(pictures, folder, work, settings.cameras, filmed.K, progress)
+        features = create_features(filmed.features) if filmed.features else None
+        reconstruct(pictures, folder, work, settings.cameras, filmed.K, features, progress)
         write_json(work / "cameras.json", {"mark": mark})
     return read_reconstruction(work / "model"), mark
 
