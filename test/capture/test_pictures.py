@@ -54,6 +54,12 @@ def test_frames_are_spread_along_the_path_and_not_in_time():
     assert np.ptp(np.diff(chosen[1:])) <= 1
 
 
+def test_a_jump_does_not_use_up_the_path():
+    moved = [0.0] + [0.02] * 19 + [1.0] + [0.02] * 19  # nothing is found again in the middle
+    chosen = well_spread(np.ones(40), moved, 10, 0.01)
+    assert len(chosen) >= 8 and 4 <= sum(index < 20 for index in chosen) <= 6
+
+
 def test_a_camera_that_rests_gives_one_frame():
     assert well_spread([1, 3, 2], [0, 0, 0], 10, 0.01) == [1]
 

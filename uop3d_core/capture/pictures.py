@@ -17,6 +17,8 @@ from uop3d_core.atomic import replaced
 from uop3d_core.geometry import Array
 
 JPEG_QUALITY = 95
+FARTHEST = 0.25
+"""Movement beyond which it is not measured: a jump in the film takes no more of the path than that."""
 ANALYSED = 320
 """Longer side at which sharpness and movement are measured, in pixels."""
 
@@ -141,7 +143,8 @@ def well_spread(sharp: Sequence[float] | Array, moved: Sequence[float], count: i
     Returns:
         Indices in ascending order.
     """
-    path = np.concatenate([[0.0], np.cumsum(np.asarray(moved, dtype=np.float64)[1:])])
+    steps = np.minimum(np.asarray(moved, dtype=np.float64)[1:], FARTHEST)
+    path = np.concatenate([[0.0], np.cumsum(steps)])
     pieces = int(np.clip(path[-1] / least + 1, 1, count))
     piece = np.minimum((path / max(path[-1], 1e-9) * pieces).astype(int), pieces - 1)
     order = np.lexsort((-np.asarray(sharp), piece))

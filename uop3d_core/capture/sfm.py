@@ -11,8 +11,9 @@ share a camera, and other sizes get cameras of their own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.atomic import replaced_when_complete
+from uop3d_core.capture.colmap import model_camera_of, quaternion_of_rotation
+from uop3d_core.capture.colmap_model import Model, ModelCamera, ModelImage, write_model
 from uop3d_core.capture.features import Features, find_all, write_features, write_matches
 from uop3d_core.capture.pictures import Picture, Pictures
 from uop3d_core.config import CameraSettings
@@ -37,6 +40,8 @@ LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
 SUPPORT, PLENTY = 10, 100
 """Points that a picture must see for its camera to count, and that half of the pictures should see."""
+GIVEN = 6.0
+"""Pixels by which points may miss cameras that are given; those of phones are less exact than ours."""
 PROBE = 192
 """Features per picture by which look-alikes are found."""
 HOW_TO_FILM = (
@@ -126,6 +131,78 @@ def reconstruct(
         best.write(draft)
 
 
+def triangulate(
+    pictures: Pictures,
+    cameras: Mapping[str, Camera],
+    cam_T_world: Mapping[str, Array],
+    folder: Path,
+    settings: CameraSettings,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """Points for cameras that are known; these stay as they are.
+
+    Args:
+        pictures: in `folder`/images.
+        cameras: by name of the picture.
+        cam_T_world: (4, 4) by name of the picture.
+        folder: also for the database; features and matches found there already are not computed again.
+        settings: how much effort.
+        progress: told of every picture.
+
+    Raises:
+        ImportError: pycolmap is not installed.
+        ValueError: hardly any point fits the cameras.
+    """
+    colmap = _pycolmap()
+    database = folder / DATABASE
+    _features(colmap, database, pictures, folder, settings, False, None, progress)
+    _matches(colmap, database, pictures, settings, progress)
+    options = colmap.IncrementalPipelineOptions()
+    options.num_threads, options.random_seed = _threads(settings), settings.seed
+    options.mapper.filter_max_reproj_error = GIVEN
+    options.triangulation.complete_max_reproj_error = options.triangulation.merge_max_reproj_error = GIVEN
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        write_model(_known_model(pictures, cameras, cam_T_world), Path(scratch) / "known", text=True)
+        known = colmap.Reconstruction(Path(scratch) / "known")
+        _copy_matches(colmap, database, known, Path(scratch) / DATABASE)
+        images = folder / "images"
+        model = colmap.triangulate_points(known, Path(scratch) / DATABASE, images, Path(scratch), True, options)
+    if model.num_points3D() < PLENTY:
+        raise ValueError(
+            f"only {model.num_points3D()} points of the images fit the given cameras: do they belong to these images?"
+        )
+    return replace(_reconstruction(model, False), cameras=dict(cameras), cam_T_world=dict(cam_T_world))
+
+
+def _copy_matches(colmap: Any, source: Path, model: Any, target: Path) -> None:
+    """A new database with the cameras and images of a model, and the features and verified pairs of another one."""
+    with colmap.Database.open(target) as new, colmap.Database.open(source) as old:
+        for camera in model.cameras.values():
+            new.write_camera(camera, True)
+        for rig in model.rigs.values():
+            new.write_rig(rig, True)
+        for frame in model.frames.values():
+            new.write_frame(frame, True)
+        ids = {image.name: image.image_id for image in model.images.values()}
+        for image in model.images.values():
+            new.write_image(image, True)
+            new.write_keypoints(image.image_id, old.read_keypoints(old.read_image_with_name(image.name).image_id))
+        names = {image.image_id: image.name for image in old.read_all_images()}
+        for pair, geometry in zip(*old.read_two_view_geometries(), strict=True):
+            first, second = (ids[names[number]] for number in colmap.pair_id_to_image_pair(pair))
+            new.write_two_view_geometry(first, second, geometry)
+
+
+def _known_model(pictures: Pictures, cameras: Mapping[str, Camera], cam_T_world: Mapping[str, Array]) -> Model:
+    numbers: dict[ModelCamera, int] = {}
+    images = []
+    for picture in pictures.chosen:
+        camera = model_camera_of(cameras[picture.name], f"camera of {picture.name}")
+        number, T = numbers.setdefault(camera, len(numbers) + 1), cam_T_world[picture.name]
+        images.append(ModelImage(quaternion_of_rotation(T[:3, :3]), T[:3, 3], number, picture.file))
+    return Model({number: camera for camera, number in numbers.items()}, tuple(images), np.zeros((0, 3)))
+
+
 def read_reconstruction(path: Path) -> Reconstruction:
     """Read a COLMAP model folder, binary or text.
 
@@ -138,13 +215,18 @@ def read_reconstruction(path: Path) -> Reconstruction:
         model = colmap.Reconstruction(path)
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a COLMAP model ({error})") from error
+    return _reconstruction(model, True)
+
+
+def _reconstruction(model: Any, with_cameras: bool) -> Reconstruction:
+    """COLMAP's model as ours; the cameras of other lenses than ours are left out where they are not asked for."""
     images = {Path(i.name).stem: i for i in model.images.values() if i.has_pose}
     names = sorted(images)
     index = {images[name].image_id: row for row, name in enumerate(names)}
     points = list(model.points3D.values())
     seen = [(row, index[e.image_id]) for row, p in enumerate(points) for e in p.track.elements if e.image_id in index]
     return Reconstruction(
-        cameras={name: _camera(model.cameras[images[name].camera_id]) for name in names},
+        cameras={name: _camera(model.cameras[images[name].camera_id]) for name in names if with_cameras},
         cam_T_world={name: np.vstack([images[name].cam_from_world().matrix(), [0, 0, 0, 1]]) for name in names},
         points=np.array([p.xyz for p in points]).reshape(-1, 3),
         colours=np.array([p.color for p in points], dtype=np.uint8).reshape(-1, 3),
@@ -391,8 +473,6 @@ def _global(colmap: Any, database: Path, images: Path, work: Path, settings: Cam
 
 def _run(mapping: Any, database: Path, images: Path, work: Path, options: Any) -> list[Any]:
     """The models that a mapper finds; those that it writes down are scratch."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         return list(mapping(database, images, scratch, options).values())
 
@@ -407,7 +487,12 @@ def _supported(colmap: Any, model: Any, fixed: bool) -> Any:
     if _placed(model) >= LEAST:
         options = colmap.BundleAdjustmentOptions()
         options.refine_focal_length = options.refine_extra_params = not fixed
-        colmap.bundle_adjustment(model, options)
+        options.print_summary = False
+        config = colmap.BundleAdjustmentConfig()
+        for number in model.reg_image_ids():
+            config.add_image(number)
+        config.fix_gauge(colmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+        colmap.create_default_bundle_adjuster(options, config, model).solve()  # the short way turns logging on
     return model
 
 
