@@ -242,9 +242,12 @@ def _error(record: Record, settings: QualitySettings) -> Gate:
     name, limit = "reprojection error", f"at most {settings.error:.1f} px in 1000"
     if record.error is None:
         return Gate(name, "not known", limit, True)
+    moved = record.still is None or record.still < settings.still
     return Gate(
         name, f"{record.error:.2f} px", limit, record.error <= settings.error,
-        "nothing may move while you film, neither the object nor what is around it; lock zoom and focus",
+        "nothing may move while you film, neither the object nor what is around it; lock zoom and focus" if moved else
+        "what is filmed has too few sharp details: put a newspaper or a printed cloth under the object, in good light, "
+        "move slowly, and lock zoom and focus",
     )  # fmt: skip
 
 

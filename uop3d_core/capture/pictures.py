@@ -33,6 +33,7 @@ class Picture:
         width, height: in pixels, as written.
         sharpness: as `sharpness` measures it, comparable within one capture.
         focal: focal length in pixels as the file says, or None.
+        up: (x, y, z) against gravity in the frame of its camera, as the file says, or None.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Picture:
     height: int
     sharpness: float
     focal: float | None = None
+    up: tuple[float, float, float] | None = None
 
     @property
     def file(self) -> str:
@@ -69,7 +71,8 @@ class Pictures:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Pictures:
         """The way back."""
-        chosen = tuple(Picture(**entry) for entry in content["chosen"])
+        entries = ({**entry, "up": entry["up"] and tuple(entry["up"])} for entry in content["chosen"])
+        chosen = tuple(Picture(**entry) for entry in entries)
         return cls(chosen, bool(content["ordered"]), tuple(content["notes"]))
 
 

@@ -10,40 +10,29 @@ share a camera, and other sizes get cameras of their own.
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from uop3d_core.atomic import replaced_when_complete
-from uop3d_core.capture.colmap import model_camera_of, quaternion_of_rotation
-from uop3d_core.capture.colmap_model import Model, ModelCamera, ModelImage, write_model
-from uop3d_core.capture.features import Features, find_all, write_features, write_matches
-from uop3d_core.capture.pictures import Picture, Pictures
+from uop3d_core.capture.features import Features
+from uop3d_core.capture.matching import load_colmap, match_pictures, threads_of
+from uop3d_core.capture.pictures import Pictures
 from uop3d_core.config import CameraSettings
 from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera
 
-LENS = "SIMPLE_RADIAL"
-"""COLMAP's model with one focal length and one radial coefficient: enough for phones, hard to overfit."""
-CONTRAST = 0.4
-"""Share of the usual least contrast of features, in soft pictures that show too few of them."""
 DATABASE = "features0.db"
 """Features and matches of the first, cheap try."""
 LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
 SUPPORT, PLENTY = 10, 100
 """Points that a picture must see for its camera to count, and that half of the pictures should see."""
-GIVEN = 6.0
-"""Pixels by which points may miss cameras that are given; those of phones are less exact than ours."""
-PROBE = 192
-"""Features per picture by which look-alikes are found."""
 HOW_TO_FILM = (
     "film slowly in a full circle around the object, with something textured around it (a newspaper under it helps), "
     "in good light, and do not move the object"
@@ -103,15 +92,13 @@ def reconstruct(
         ImportError: pycolmap is not installed.
         ValueError: hardly any picture could be placed.
     """
-    colmap = _pycolmap()
+    colmap = load_colmap()
     best: Any = None
     for effort, wide in enumerate((False, True) if features is None else (False,)):
         database = work / f"features{effort}.db"
-        if features is None:
-            _features(colmap, database, pictures, folder, settings, wide, K, progress)
-            _matches(colmap, database, pictures, settings, progress)
-        else:
-            _plugged(colmap, database, pictures, folder, settings, features, K, progress)
+        match_pictures(
+            colmap, database, pictures, folder, settings, wide=wide, K=K, features=features, progress=progress
+        )
         for mapper in (_incremental, _global):
             progress("cameras", 0, len(pictures.chosen))
             models = mapper(colmap, database, folder / "images", work, settings, K is not None)
@@ -131,78 +118,6 @@ def reconstruct(
         best.write(draft)
 
 
-def triangulate(
-    pictures: Pictures,
-    cameras: Mapping[str, Camera],
-    cam_T_world: Mapping[str, Array],
-    folder: Path,
-    settings: CameraSettings,
-    progress: Progress = silent,
-) -> Reconstruction:
-    """Points for cameras that are known; these stay as they are.
-
-    Args:
-        pictures: in `folder`/images.
-        cameras: by name of the picture.
-        cam_T_world: (4, 4) by name of the picture.
-        folder: also for the database; features and matches found there already are not computed again.
-        settings: how much effort.
-        progress: told of every picture.
-
-    Raises:
-        ImportError: pycolmap is not installed.
-        ValueError: hardly any point fits the cameras.
-    """
-    colmap = _pycolmap()
-    database = folder / DATABASE
-    _features(colmap, database, pictures, folder, settings, False, None, progress)
-    _matches(colmap, database, pictures, settings, progress)
-    options = colmap.IncrementalPipelineOptions()
-    options.num_threads, options.random_seed = _threads(settings), settings.seed
-    options.mapper.filter_max_reproj_error = GIVEN
-    options.triangulation.complete_max_reproj_error = options.triangulation.merge_max_reproj_error = GIVEN
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        write_model(_known_model(pictures, cameras, cam_T_world), Path(scratch) / "known", text=True)
-        known = colmap.Reconstruction(Path(scratch) / "known")
-        _copy_matches(colmap, database, known, Path(scratch) / DATABASE)
-        images = folder / "images"
-        model = colmap.triangulate_points(known, Path(scratch) / DATABASE, images, Path(scratch), True, options)
-    if model.num_points3D() < PLENTY:
-        raise ValueError(
-            f"only {model.num_points3D()} points of the images fit the given cameras: do they belong to these images?"
-        )
-    return replace(_reconstruction(model, False), cameras=dict(cameras), cam_T_world=dict(cam_T_world))
-
-
-def _copy_matches(colmap: Any, source: Path, model: Any, target: Path) -> None:
-    """A new database with the cameras and images of a model, and the features and verified pairs of another one."""
-    with colmap.Database.open(target) as new, colmap.Database.open(source) as old:
-        for camera in model.cameras.values():
-            new.write_camera(camera, True)
-        for rig in model.rigs.values():
-            new.write_rig(rig, True)
-        for frame in model.frames.values():
-            new.write_frame(frame, True)
-        ids = {image.name: image.image_id for image in model.images.values()}
-        for image in model.images.values():
-            new.write_image(image, True)
-            new.write_keypoints(image.image_id, old.read_keypoints(old.read_image_with_name(image.name).image_id))
-        names = {image.image_id: image.name for image in old.read_all_images()}
-        for pair, geometry in zip(*old.read_two_view_geometries(), strict=True):
-            first, second = (ids[names[number]] for number in colmap.pair_id_to_image_pair(pair))
-            new.write_two_view_geometry(first, second, geometry)
-
-
-def _known_model(pictures: Pictures, cameras: Mapping[str, Camera], cam_T_world: Mapping[str, Array]) -> Model:
-    numbers: dict[ModelCamera, int] = {}
-    images = []
-    for picture in pictures.chosen:
-        camera = model_camera_of(cameras[picture.name], f"camera of {picture.name}")
-        number, T = numbers.setdefault(camera, len(numbers) + 1), cam_T_world[picture.name]
-        images.append(ModelImage(quaternion_of_rotation(T[:3, :3]), T[:3, 3], number, picture.file))
-    return Model({number: camera for camera, number in numbers.items()}, tuple(images), np.zeros((0, 3)))
-
-
 def read_reconstruction(path: Path) -> Reconstruction:
     """Read a COLMAP model folder, binary or text.
 
@@ -210,15 +125,15 @@ def read_reconstruction(path: Path) -> Reconstruction:
         ImportError: pycolmap is not installed.
         ValueError: not a model.
     """
-    colmap = _pycolmap()
+    colmap = load_colmap()
     try:
         model = colmap.Reconstruction(path)
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a COLMAP model ({error})") from error
-    return _reconstruction(model, True)
+    return reconstruction_of(model, True)
 
 
-def _reconstruction(model: Any, with_cameras: bool) -> Reconstruction:
+def reconstruction_of(model: Any, with_cameras: bool) -> Reconstruction:
     """COLMAP's model as ours; the cameras of other lenses than ours are left out where they are not asked for."""
     images = {Path(i.name).stem: i for i in model.images.values() if i.has_pose}
     names = sorted(images)
@@ -233,27 +148,6 @@ def _reconstruction(model: Any, with_cameras: bool) -> Reconstruction:
         seen=np.array(seen, dtype=np.int64).reshape(-1, 2),
         error=float(model.compute_mean_reprojection_error()),
     )
-
-
-def raw_matches(database: Path) -> list[tuple[str, str, Array, Array]]:
-    """Names of two pictures and the pixels (N, 2) of their matched features, before any geometry was asked."""
-    colmap = _pycolmap()
-    with colmap.Database.open(database) as base:
-        names = {image.image_id: Path(image.name).stem for image in base.read_all_images()}
-        pixels = {key: base.read_keypoints(key)[:, :2].astype(np.float64) - 0.5 for key in names}
-        pairs = [
-            (colmap.pair_id_to_image_pair(pair), rows) for pair, rows in zip(*base.read_all_matches(), strict=True)
-        ]
-    return [(names[a], names[b], pixels[a][rows[:, 0]], pixels[b][rows[:, 1]]) for (a, b), rows in pairs]
-
-
-def _pycolmap() -> Any:
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise ImportError(f"finding cameras needs pycolmap: pip install 'uop3d[capture]' ({error})") from error
-    pycolmap.logging.minloglevel = 3
-    return pycolmap
 
 
 def _placed(model: Any) -> int:
@@ -279,180 +173,11 @@ def _camera(camera: Any) -> Camera:
     raise ValueError(f"COLMAP camera model {model} is not supported here")
 
 
-def _features(
-    colmap: Any,
-    database: Path,
-    pictures: Pictures,
-    folder: Path,
-    settings: CameraSettings,
-    wide: bool,
-    K: Sequence[float] | None,
-    progress: Progress,
-) -> None:
-    """Features of every picture that the database has none of yet."""
-    known = _pictures_in(colmap, database)
-    total, done = len(pictures.chosen), len(known)
-    progress("features", done, total)
-    options = colmap.FeatureExtractionOptions()
-    options.num_threads = _threads(settings)
-    options.sift.max_num_features = settings.features
-    if wide:
-        options.sift.peak_threshold *= CONTRAST
-        options.sift.estimate_affine_shape = True
-    for group in _groups(pictures.chosen):
-        camera_id = next((known[p.file] for p in group if p.file in known), -1)
-        for start in range(0, len(group), options.num_threads):
-            part = [p for p in group[start : start + options.num_threads] if p.file not in known]
-            if not part:
-                continue
-            reader = _reader(colmap, camera_id, _parameters(part[0], pictures.chosen[0], K))
-            names = [p.file for p in part]
-            colmap.extract_features(database, folder / "images", names, colmap.CameraMode.SINGLE, reader, options)
-            camera_id = _pictures_in(colmap, database)[part[0].file]
-            done += len(part)
-            progress("features", done, total)
-
-
-def _reader(colmap: Any, camera_id: int, parameters: str) -> Any:
-    """Options for pictures of the camera of that number, or of a new one (-1)."""
-    reader = colmap.ImageReaderOptions(camera_model=LENS, existing_camera_id=camera_id)
-    if camera_id < 0:
-        reader.camera_params = parameters
-    return reader
-
-
-def _plugged(
-    colmap: Any,
-    database: Path,
-    pictures: Pictures,
-    folder: Path,
-    settings: CameraSettings,
-    features: Features,
-    K: Sequence[float] | None,
-    progress: Progress,
-) -> None:
-    """Features and matches of a plug-in, where the database has none yet."""
-    found = find_all(
-        features, [folder / "images" / p.file for p in pictures.chosen], database.parent / "found", progress
-    )
-    with colmap.Database.open(database) as base:
-        known = {image.name for image in base.read_all_images()}
-    for group in _groups(pictures.chosen):
-        if names := [p.file for p in group if p.file not in known]:
-            reader = _reader(colmap, -1, _parameters(group[0], pictures.chosen[0], K))
-            colmap.import_images(database, folder / "images", colmap.CameraMode.SINGLE, names, reader)
-    write_features(colmap, database, found)
-    pairs = _pairs(pictures, settings, lambda: [found[p.file].descriptors[:PROBE] for p in pictures.chosen])
-    verification = _verification(colmap, settings)
-    write_matches(colmap, database, features, found, pairs, verification, progress)
-
-
-def _groups(pictures: Iterable[Picture]) -> list[list[Picture]]:
-    """Pictures that share a camera: of one size and one stated focal length."""
-    groups: dict[tuple[int, int, int], list[Picture]] = {}
-    for picture in pictures:
-        key = (picture.width, picture.height, round(picture.focal or 0))
-        groups.setdefault(key, []).append(picture)
-    return list(groups.values())
-
-
-def _parameters(picture: Picture, first: Picture, K: Sequence[float] | None) -> str:
-    """COLMAP's f, cx, cy, k where something is known, or ""."""
-    if K is not None:
-        scale = picture.width / first.width
-        return f"{scale * (K[0] + K[1]) / 2},{scale * K[2]},{scale * K[3]},0"
-    if picture.focal is None:
-        return ""
-    return f"{picture.focal},{picture.width / 2},{picture.height / 2},0"
-
-
-def _pictures_in(colmap: Any, database: Path) -> dict[str, int]:
-    """Camera by file name of the pictures whose features are in the database."""
-    if not database.is_file():
-        return {}
-    with colmap.Database.open(database) as base:
-        return {i.name: i.camera_id for i in base.read_all_images() if base.exists_keypoints(i.image_id)}
-
-
-def _matches(colmap: Any, database: Path, pictures: Pictures, settings: CameraSettings, progress: Progress) -> None:
-    """Match the pairs that are worth it, in portions; what is in the database already is not matched again."""
-    pairs = _pairs(pictures, settings, partial(_largest, colmap, database, [p.file for p in pictures.chosen]))
-    options = colmap.FeatureMatchingOptions()
-    options.num_threads = _threads(settings)
-    verification = _verification(colmap, settings)
-    pairing = colmap.ImportedPairingOptions()
-    listing = database.with_suffix(".pairs.txt")
-    portion = max(20, len(pairs) // 50)
-    progress("matches", 0, len(pairs))
-    for start in range(0, len(pairs), portion):
-        part = pairs[start : start + portion]
-        listing.write_text("".join(f"{a} {b}\n" for a, b in part), encoding="utf-8")
-        pairing.match_list_path = listing
-        colmap.match_image_pairs(database, options, pairing, verification)
-        progress("matches", min(start + portion, len(pairs)), len(pairs))
-    listing.unlink(missing_ok=True)
-
-
-def _verification(colmap: Any, settings: CameraSettings) -> Any:
-    options = colmap.TwoViewGeometryOptions()
-    options.ransac.random_seed = settings.seed
-    return options
-
-
-def _pairs(pictures: Pictures, settings: CameraSettings, probes: Callable[[], list[Array]]) -> list[tuple[str, str]]:
-    """File names of the pairs to match: all of few pictures; neighbours and look-alikes of many.
-
-    `probes` gives the descriptors of a few features per picture, by which look-alikes are found.
-    """
-    names = [p.file for p in pictures.chosen]
-    N = len(names)
-    if N <= settings.exhaustive:
-        wanted = np.triu(np.ones((N, N), bool), 1)
-    else:
-        alike = _likeness(probes())
-        step = np.abs(np.arange(N)[:, None] - np.arange(N))
-        wanted = (step <= settings.neighbours) & pictures.ordered
-        alike[wanted | (step == 0)] = -1
-        best = np.argsort(-alike, axis=1)[:, : settings.lookalikes + (0 if pictures.ordered else settings.neighbours)]
-        np.put_along_axis(wanted, best, True, axis=1)
-        wanted = np.triu(wanted | wanted.T, 1)
-    return [(names[a], names[b]) for a, b in np.argwhere(wanted)]
-
-
-def _likeness(probes: Sequence[Array]) -> Array:
-    """(N, N) how many features of a picture have a close one among those of another, symmetric.
-
-    Wu, "Towards Linear-time Incremental Structure from Motion", 3DV 2013, section 3: the largest features of a picture
-    tell whether the rest is worth matching.
-    """
-    unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) for rows in probes]
-    counts = np.zeros((len(unit), len(unit)))
-    for a, first in enumerate(unit):
-        for b in range(a):
-            both = first @ unit[b].T
-            mutual = both.argmax(1)[both.argmax(0)] == np.arange(both.shape[1]) if both.size else np.zeros(0, bool)
-            counts[a, b] = counts[b, a] = (both.max(0)[mutual] > 0.8).sum() if both.size else 0
-    return counts
-
-
-def _largest(colmap: Any, database: Path, names: Sequence[str]) -> list[Array]:
-    """Per picture, the descriptors (PROBE, D) of its largest features."""
-    probes = []
-    with colmap.Database.open(database) as base:
-        ids = {image.name: image.image_id for image in base.read_all_images()}
-        for name in names:
-            shape = base.read_keypoints(ids[name])[:, 2:]
-            size = np.linalg.norm(shape, axis=1)  # an affine map of the unit circle, or scale and angle
-            descriptors = np.asarray(base.read_descriptors(ids[name]).data, dtype=np.float32)
-            probes.append(descriptors[np.argsort(-size)[:PROBE]])
-    return probes
-
-
 def _incremental(
     colmap: Any, database: Path, images: Path, work: Path, settings: CameraSettings, fixed: bool
 ) -> list[Any]:
     options = colmap.IncrementalPipelineOptions()
-    options.num_threads, options.random_seed = _threads(settings), settings.seed
+    options.num_threads, options.random_seed = threads_of(settings), settings.seed
     options.mapper.random_seed = options.triangulation.random_seed = settings.seed
     options.min_model_size, options.min_num_matches = LEAST, 12
     options.mapper.init_min_num_inliers, options.mapper.init_min_tri_angle = 50, 8.0
@@ -465,7 +190,7 @@ def _incremental(
 
 def _global(colmap: Any, database: Path, images: Path, work: Path, settings: CameraSettings, fixed: bool) -> list[Any]:
     options = colmap.GlobalPipelineOptions()
-    options.num_threads, options.random_seed = _threads(settings), settings.seed
+    options.num_threads, options.random_seed = threads_of(settings), settings.seed
     adjustment = options.mapper.bundle_adjustment
     adjustment.refine_focal_length = adjustment.refine_extra_params = not fixed
     return _run(colmap.global_mapping, database, images, work, options)
@@ -494,9 +219,3 @@ def _supported(colmap: Any, model: Any, fixed: bool) -> Any:
         config.fix_gauge(colmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
         colmap.create_default_bundle_adjuster(options, config, model).solve()  # the short way turns logging on
     return model
-
-
-def _threads(settings: CameraSettings) -> int:
-    return settings.threads or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from uop3d_core.cameras import pixels_of, rays_through
+from uop3d_core.capture.matching import raw_matches
 from uop3d_core.capture.object import ObjectRegion
-from uop3d_core.capture.sfm import Reconstruction, raw_matches
+from uop3d_core.capture.sfm import Reconstruction
 from uop3d_core.geometry import Array, inverse_rigid, transform
 from uop3d_core.types import Camera
 

@@ -32,6 +32,10 @@ def import_captures(
     only: Annotated[str, typer.Option(metavar="A,B,...", help="captures, of many")] = "",
     frames: Annotated[int | None, typer.Option(min=2, help="at most so many frames each, evenly spaced")] = None,
     topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="images of a ROS 2 recording, if several")] = None,
+    up: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,Z", help="against gravity in the source's world, if known: 0,0,1 or 0,1,0"),
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="hard links instead of copies where possible")] = False,
     changes: Set = None,
 ) -> None:
@@ -48,7 +52,7 @@ def import_captures(
             source,
             out_folder,
             format,
-            options=ImportOptions(images, tuple(names_in(only)), frames, topic),
+            options=ImportOptions(images, tuple(names_in(only)), frames, topic, _direction(up)),
             masks=masks,
             cut=parse_settings(CaptureSettings, changes_in(changes), "--set") if cut_out else None,
             segmenter=segmenter,
@@ -68,6 +72,18 @@ def import_captures(
         total = sum(one.frames for one in done)
         text = f"{missing} of {total} frames have no mask: {NO_MASKS}"
         out.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def _direction(text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--up {text}: write three numbers, as in 0,0,1") from None
+    if not 1e-6 < x * x + y * y + z * z < 1e12:
+        raise ValueError(f"--up {text}: must have a direction")
+    return x, y, z
 
 
 def export_capture(

@@ -15,10 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from uop3d_core.atomic import remove_drafts, write_json
 from uop3d_core.capture.checking import AGREEMENT, SOFT, FrameFigures, Record, Verdict, check_capture, seen_around
 from uop3d_core.capture.features import create_features
 from uop3d_core.capture.finishing import write_capture
+from uop3d_core.capture.gravity import up_of_world
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
 from uop3d_core.capture.photos import photo_files, pictures_of_folder
 from uop3d_core.capture.pictures import Pictures
@@ -36,6 +39,8 @@ from uop3d_core.surface.mesh import coarse_mesh
 from uop3d_core.types import Capture, Frame, Mesh
 
 RECORD, SHEET, WORK = "capture.json", "check.jpg", ".work"
+LEAN = 0.5
+"""Cosine of the angle to how the cameras are held, below which photos that tell of gravity are not believed."""
 NUMBERS = ("taken", "placed", "trusted", "error", "still")
 """Of the record."""
 
@@ -90,7 +95,7 @@ def make_capture(
         pictures, mark = _pictures(filmed, folder, work, settings, progress)
         found, mark = _cameras(pictures, mark, filmed, folder, work, settings, progress)
         (folder / TRANSFORMS).unlink(missing_ok=True)
-        cut = _cut(found, mark, filmed, folder, work, settings, progress)
+        cut = _cut(found, pictures, mark, filmed, folder, work, settings, progress)
         return _finished(pictures, found, cut, folder, settings, accept)
 
 
@@ -217,6 +222,7 @@ def _cameras(
 
 def _cut(
     found: Reconstruction,
+    pictures: Pictures,
     mark: str,
     filmed: Filmed,
     folder: Path,
@@ -228,12 +234,16 @@ def _cut(
     images = {name: partial(read_rgb, folder / "images" / f"{name}.jpg") for name in found.names}
     frames = tuple(Frame(name, found.cameras[name], images[name], found.cam_T_world[name]) for name in found.names)
     files = {name: folder / "given" / f"{name}.png" for name in found.names}
+    ups = {picture.name: np.array(picture.up) for picture in pictures.chosen if picture.up}
+    held = upward(Capture(folder.name, frames))
+    gravity = up_of_world(ups, found.cam_T_world)
+    gravity = gravity if gravity is not None and gravity @ held > LEAN else None
     cutting = Cutting(
         found,
         images,
         work / DATABASE,
-        upward(Capture(folder.name, frames)),
-        False,
+        held if gravity is None else gravity,
+        gravity is not None,
         {name: path for name, path in files.items() if path.is_file()},
         filmed.segmenter,
     )

@@ -6,8 +6,10 @@ In: a file or folder in some format. Out: capture folders that hold everything t
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from uop3d_core.capture.formats import detect_format, load_exporter, load_importer
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_recording, write_recording
@@ -90,6 +92,8 @@ def import_captures(
             recording = read_recording(folder)
         else:
             recording = evenly_chosen(with_masks(recording, masks) if masks else recording, options.frames)
+            if options.up is not None:
+                recording = replace(recording, up=np.array(options.up) / np.linalg.norm(options.up))
             recording = _written(recording, folder, cut, segmenter, link, progress)
         points = 0 if recording.points is None else len(recording.points)
         done.append(Imported(folder, len(recording.shots), recording.unmasked, points, recording.notes, reused))

@@ -18,7 +18,8 @@ from PIL import Image
 from uop3d_core.atomic import replaced, write_text
 from uop3d_core.capture.pictures import Picture, Pictures, scaled_down, write_picture
 from uop3d_core.capture.recordings import Recording, Shot, capture_of
-from uop3d_core.capture.sfm import DATABASE, Reconstruction, triangulate
+from uop3d_core.capture.sfm import DATABASE, Reconstruction
+from uop3d_core.capture.triangulation import triangulate
 from uop3d_core.config import CaptureSettings
 from uop3d_core.geometry import Array
 from uop3d_core.images import read_mask, read_rgb
