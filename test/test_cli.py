@@ -71,6 +71,9 @@ def learned(mugs, tmp_path_factory):
         "evaluate pascal3d",
         "evaluate objectnet3d",
         "evaluate co3d",
+        "picture overlay",
+        "picture correspondence",
+        "picture turntable",
         "capture import",
         "capture export",
         "export",
@@ -104,6 +107,38 @@ def test_report(learned, tmp_path):
         assert words in page
     assert "outdated" not in page
     assert "is not a run" in call("report", tmp_path, code=1)
+
+
+@pytest.mark.parametrize("kind", ["overlay", "correspondence"])
+def test_figures(learned, mugs, tmp_path, kind):
+    size = ("--width", 50, "--dpi", 100, "--columns", 2, "--frames", 3)
+    for source, name in ((learned / "model.safetensors", mugs / "mug_02"), (learned, "mug_01")):
+        output = call("picture", kind, source, name, "--out", tmp_path / "figure.png", "--crop", *size)
+        figure = read_rgb(tmp_path / "figure.png")
+        assert f"(197 x {len(figure)} pixels)" in output and figure.shape[1] == 197
+        assert np.ptp(figure.reshape(-1, 3), axis=0).min() > 150
+    call("picture", kind, learned, "--out", tmp_path / "all.jpg", *size)
+    picture = ("picture", kind, "--out", tmp_path / "not.png")
+    assert "has no aligned capture 'cup'" in call(*picture, learned, "cup", code=1)
+    assert "--detections FILE and --camera FILE" in call(*picture, learned / "model.safetensors", mugs, code=1)
+    assert "give a capture folder" in call(*picture, learned / "model.safetensors", code=1)
+    assert "must end with .png" in call("picture", kind, learned, "--out", tmp_path / "not.svg", code=1)
+    assert "dpi" in call(*picture, learned, "--dpi", 5, code=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jpg", "figure.png"]
+
+
+def test_turntables(learned, tmp_path):
+    short = ("--seconds", 0.5, "--rate", 6, "--side", 120)
+    for what, colour in (("template", "place"), ("mug_01", "photo"), ("all", "clay"), ("all", "photo")):
+        output = call("picture", "turntable", learned, what, "--out", tmp_path / "t.gif", "--colour", colour, *short)
+        assert "turntable:" in output
+        with Image.open(tmp_path / "t.gif") as image:
+            assert image.n_frames == 3
+    call("picture", "turntable", learned / "model.safetensors", "--out", tmp_path / "t.mp4", *short)
+    wrong = ("picture", "turntable", "--out", tmp_path / "u.gif")
+    assert "no captures" in call(*wrong, learned / "model.safetensors", "mug_01", code=1)
+    assert "unknown colour 'red'" in call(*wrong, learned, "--colour", "red", code=1)
+    assert "was not photographed" in call(*wrong, learned, "--colour", "photo", code=1)
 
 
 def test_estimate_capture(learned, mugs, tmp_path):

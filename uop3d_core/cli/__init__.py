@@ -22,6 +22,7 @@ from uop3d_core.cli.estimating import estimate
 from uop3d_core.cli.evaluating import evaluate_alignment, evaluate_pose
 from uop3d_core.cli.importing import export_capture, import_captures
 from uop3d_core.cli.learning import align, learn, orient, synchronize, train
+from uop3d_core.cli.picturing import pictures
 from uop3d_core.cli.replaying import replay
 from uop3d_core.cli.reporting import report
 
@@ -32,6 +33,7 @@ for command in (learn, align, orient, train, report, estimate, replay, synchroni
 captures.command("import")(import_captures)
 captures.command("export")(export_capture)
 app.add_typer(captures, name="capture")
+app.add_typer(pictures, name="picture")
 
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)
