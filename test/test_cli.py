@@ -71,6 +71,7 @@ def learned(mugs, tmp_path_factory):
         "evaluate pascal3d",
         "evaluate objectnet3d",
         "evaluate co3d",
+        "view",
         "picture overlay",
         "picture correspondence",
         "picture turntable",

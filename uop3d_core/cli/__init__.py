@@ -25,9 +25,10 @@ from uop3d_core.cli.learning import align, learn, orient, synchronize, train
 from uop3d_core.cli.picturing import pictures
 from uop3d_core.cli.replaying import replay
 from uop3d_core.cli.reporting import report
+from uop3d_core.cli.viewing import view
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (learn, align, orient, train, report, estimate, replay, synchronize, export, compare, bench, demo):
+for command in (learn, align, orient, train, report, view, estimate, replay, synchronize, export, compare, bench, demo):
     app.command()(command)
 
 captures.command("import")(import_captures)
