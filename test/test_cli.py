@@ -72,6 +72,10 @@ def learned(mugs, tmp_path_factory):
         "evaluate objectnet3d",
         "evaluate co3d",
         "view",
+        "info",
+        "card",
+        "push",
+        "pull",
         "picture overlay",
         "picture correspondence",
         "picture turntable",
@@ -277,6 +281,25 @@ def test_evaluate(learned, mugs, tmp_path):
     assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
     assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
     assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+
+
+def test_licence_and_figures_are_noted_in_the_model(learned, mugs, tmp_path):
+    run, model = tmp_path / "run", tmp_path / "run" / "model.safetensors"
+    shutil.copytree(learned, run)
+    assert "was there already" in call("train", run, "--data-licence", "CC-BY-4.0")
+    call("evaluate", "pose", model, "--captures", mugs, "--labels", mugs / "labels.json", "--run", run,
+         "--json", tmp_path / "p.json", "--into-model")  # fmt: skip
+    facts = json.loads(CliRunner().invoke(app, ["info", str(model), "--json"]).output)
+    overall = json.loads((tmp_path / "p.json").read_text())["overall"]
+    assert facts["figures"]["median_deg"] == overall["median_deg"] and facts["figures"]["captures"] == ["mug_02"]
+    assert (facts["data_licence"], facts["frames"]) == ("CC-BY-4.0", 12)
+    assert "was there already" in call("train", run)
+    assert json.loads(CliRunner().invoke(app, ["info", str(model), "--json"]).output) == facts
+    assert "CC-BY-4.0" in call("card", model, "--figures", tmp_path / "p.json")
+    assert "is an exported model" in call(
+        "evaluate", "pose", tmp_path / "m.onnx", "--captures", mugs, "--labels", mugs / "labels.json", "--run", run,
+        "--json", tmp_path / "p.json", "--into-model", code=1,
+    )  # fmt: skip
 
 
 def test_evaluation_says_what_estimates_are_worth(learned, mugs, tmp_path):

@@ -20,7 +20,7 @@ from uop3d_core.types import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("cli", "pictures", "viewing")))
+PAGES = (ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("cli", "pictures", "viewing", "models")))
 NAMES = (
     "learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report|"
     "picture|view|info|card|push|pull"

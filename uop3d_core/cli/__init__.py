@@ -25,10 +25,29 @@ from uop3d_core.cli.learning import align, learn, orient, synchronize, train
 from uop3d_core.cli.picturing import pictures
 from uop3d_core.cli.replaying import replay
 from uop3d_core.cli.reporting import report
+from uop3d_core.cli.sharing import card, info, pull, push
 from uop3d_core.cli.viewing import view
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (learn, align, orient, train, report, view, estimate, replay, synchronize, export, compare, bench, demo):
+for command in (
+    learn,
+    align,
+    orient,
+    train,
+    report,
+    view,
+    estimate,
+    replay,
+    synchronize,
+    export,
+    compare,
+    bench,
+    info,
+    card,
+    push,
+    pull,
+    demo,
+):
     app.command()(command)
 
 captures.command("import")(import_captures)
