@@ -132,6 +132,33 @@ def test_figures(learned, mugs, tmp_path, kind):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jpg", "figure.png"]
 
 
+def test_figures_of_images_with_boxes(learned, mugs, tmp_path):
+    boxes = [{"bbox_xyxy": [10, 10, 50, 50]}, {"bbox_xyxy": [-20, 40, 30, 90]}]
+    entries = [{"image": f"000{i}.jpg", "detections": boxes[: 2 - i]} for i in range(3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    (tmp_path / "camera.json").write_text(
+        json.dumps({"width": 64, "height": 64, "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]})
+    )
+    given = ("--detections", tmp_path / "boxes.json", "--camera", tmp_path / "camera.json", "--dpi", 60)
+    for kind in ("overlay", "correspondence"):
+        call(
+            "picture",
+            kind,
+            learned / "model.safetensors",
+            mugs / "mug_02" / "images",
+            *given,
+            "--out",
+            tmp_path / "p.png",
+        )
+        assert read_rgb(tmp_path / "p.png").shape[1] == 425
+    (tmp_path / "boxes.json").write_text("[]")
+    none = ("picture", "overlay", learned / "model.safetensors", mugs / "mug_02" / "images", *given)
+    assert "no image has a box" in call(*none, "--out", tmp_path / "p.png", code=1)
+    picture = ("picture", "overlay", "--out", tmp_path / "p.png", *given)
+    assert "boxes and cameras come from it" in call(*picture, learned / "model.safetensors", mugs / "mug_02", code=1)
+    assert "is a run" in call(*picture, learned, code=1)
+
+
 def test_turntables(learned, tmp_path):
     short = ("--seconds", 0.5, "--rate", 6, "--side", 120)
     for what, colour in (("template", "place"), ("mug_01", "photo"), ("all", "clay"), ("all", "photo")):

@@ -13,6 +13,7 @@ from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.geometry import inverse_rigid, umeyama
 from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.showing import MOST_CAMERAS, scene_of_captures, scene_of_run
+from uop3d_core.pipeline.viewing import AlignedRun
 from uop3d_core.runs import Run
 from uop3d_core.types import Sim3
 
@@ -77,6 +78,16 @@ def test_what_is_missing_is_told(run):
         scene_of_run(run, colour="clay")
     with pytest.raises(ValueError, match="no aligned capture 'cup'"):
         scene_of_run(run, ["cup"])
+
+
+def test_a_run_whose_captures_are_gone(run):
+    path = Run(run).record_path
+    path.write_text(json.dumps({**json.loads(path.read_text()), "captures_folder": str(run / "gone")}))
+    scene = scene_of_run(run)
+    assert [(thing.cameras, thing.points, thing.colours) for thing in scene.things] == [((), None, None)] * 2
+    assert any("not there any more" in note for note in scene.notes)
+    with pytest.raises(FileNotFoundError, match="put them back"):
+        AlignedRun(run).capture("mug_00")
 
 
 def test_captures_stand_upright(mugs):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from uop3d_core.cli.console import out, progress_bars
 from uop3d_core.cli.options import Only, names_in
@@ -40,7 +41,7 @@ def view(
         else:
             scene = scene_of_captures(sources, colour, progress)
     for note in scene.notes:
-        out.print(f"[yellow]note:[/] {note}", soft_wrap=True, highlight=False)
+        out.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
     viewer = Viewer(scene, host, port)
     out.print(f"open {viewer.url} in a browser; Ctrl-C ends it", soft_wrap=True, highlight=False)
     try:

@@ -85,7 +85,10 @@ def model_queries(
         return evenly(queries_of_capture(inputs[0], category), frames)
     if detections is None or camera is None:
         raise ValueError(f"{inputs[0]} is no capture folder, so --detections FILE and --camera FILE are needed")
-    return evenly([q for q in queries_of_images(inputs, detections, camera) if q.detections], frames)
+    queries = [query for query in queries_of_images(inputs, detections, camera) if query.detections]
+    if not queries:
+        raise ValueError(f"{detections}: no image has a box, so there is nothing to draw")
+    return evenly(queries, frames)
 
 
 def run_shots(aligned: AlignedRun, captures: Sequence[str], frames: int) -> list[Shot]:

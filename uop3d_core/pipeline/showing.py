@@ -45,6 +45,8 @@ def scene_of_run(folder: Path, only: Sequence[str] = (), colour: str = "photo", 
     check_colour(colour)
     aligned = AlignedRun(folder)
     names, notes, things = aligned.names(only, MOST_CAPTURES), list(aligned.aligned.alignment.warnings), []
+    if not aligned.has_captures:
+        notes.append(f"{aligned.record.captures_folder}: the captures are not there any more: no photographs are shown")
     left_out = len(aligned.names(only)) - len(names)
     if left_out:
         notes.append(f"{left_out} captures are not shown: name those to see, --only A,B")
@@ -62,11 +64,12 @@ def scene_of_run(folder: Path, only: Sequence[str] = (), colour: str = "photo", 
 
 
 def _aligned_thing(aligned: AlignedRun, name: str, colour: str) -> Thing:
-    entry, capture = aligned.entry(name), aligned.capture(name)
-    mesh, colours = coloured_surface(aligned, name, colour)
+    entry, capture = aligned.entry(name), aligned.capture(name) if aligned.has_captures else None
+    mesh, colours = coloured_surface(aligned, name, "clay" if capture is None and colour == "photo" else colour)
     note = f"agreement {entry.score:.2f}" + ("" if entry.accepted or not entry.reason else f", {entry.reason}")
-    points = _points(capture, entry.obj_T_world)
-    return Thing(name, mesh, colours, _cameras(capture, entry.obj_T_world), points, entry.accepted, note)
+    at = entry.obj_T_world
+    cameras, points = ((), None) if capture is None else (_cameras(capture, at), _points(capture, at))
+    return Thing(name, mesh, colours, cameras, points, entry.accepted, note)
 
 
 def scene_of_captures(folders: Sequence[Path], colour: str = "photo", progress: Progress = silent) -> Scene:

@@ -49,6 +49,11 @@ class AlignedRun:
         """Where a capture lies."""
         return self.aligned.alignment.captures[name]
 
+    @property
+    def has_captures(self) -> bool:
+        """Whether the folder of the captures is where it was."""
+        return self.record.captures_folder.is_dir()
+
     def mesh(self, name: str) -> Mesh:
         """The coarse surface of a capture, world frame.
 
@@ -69,5 +74,10 @@ class AlignedRun:
             FileNotFoundError: the folder of the captures, or the capture, is not where it was.
             ValueError: it is damaged.
         """
+        if not self.has_captures:
+            raise FileNotFoundError(
+                f"{self.record.captures_folder}: the captures of {self.run.folder} are not there any more: put them back; "
+                "turntables do without photographs (--colour clay or place)"
+            )
         folders = {path.name: path for path in list_captures(self.record.captures_folder, [name])}
         return read_nerfstudio(folders[name])
