@@ -76,8 +76,8 @@ class AlignedRun:
         """
         if not self.has_captures:
             raise FileNotFoundError(
-                f"{self.record.captures_folder}: the captures of {self.run.folder} are not there any more: put them back; "
-                "turntables do without photographs (--colour clay or place)"
+                f"{self.record.captures_folder}: the captures of {self.run.folder} are not there any more: put them "
+                "back; turntables do without photographs (--colour clay or place)"
             )
         folders = {path.name: path for path in list_captures(self.record.captures_folder, [name])}
         return read_nerfstudio(folders[name])
