@@ -126,10 +126,25 @@ def test_a_browser_draws_it(viewer, tmp_path):
         page.wait_for_timeout(4_000)
         shares.append(_share_of_colours(page, tmp_path / "off.png", Image))
         text = page.inner_text("body")
+        eye = _eye_after_a_click(viewer, page)
         browser.close()
+    node = viewer._nodes[1]
+    photograph = node.thing.cameras[2].thing_T_cam
+    np.testing.assert_allclose(eye.position, photograph[:3, 3] + node.root.position, atol=1e-3)
+    ahead = (eye.look_at - eye.position) / np.linalg.norm(eye.look_at - eye.position)
+    np.testing.assert_allclose(ahead, photograph[:3, 2], atol=1e-3)
     assert wrong == [] and elsewhere == []
     assert min(shares[0]) > 0.004 and max(shares[1]) < 0.001
     assert "agrees with *nothing* <b>" in text and "a warning" in text and "1 rejected" in text
+
+
+def _eye_after_a_click(viewer, page):
+    """The browser's camera when the third photograph of the second capture was clicked."""
+    [client] = viewer._server.get_clients().values()
+    shown = viewer._nodes[1].thing.cameras[2]
+    viewer._look_from(client, f"/captures/mug_b/cameras/{shown.name}", shown.thing_T_cam)
+    page.wait_for_timeout(3_000)
+    return client.camera
 
 
 def _is_elsewhere(url):

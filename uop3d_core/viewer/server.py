@@ -210,15 +210,15 @@ class Viewer:
             path, fov, camera.width / camera.height, scale=FRUSTUM, color=colour, thickness=0.004,
             image=shown.image, format="jpeg", jpeg_quality=75, wxyz=wxyz, position=T[:3, 3],
         )  # fmt: skip
-        target = T[:3, :3] @ [0, 0, np.linalg.norm(T[:3, 3])] + T[:3, 3]
+        frustum.on_click(lambda event: self._look_from(event.client, path, T))
 
-        def go_there(event: Any) -> None:
-            root = next(node.root for node in self._nodes if path.startswith(f"{node.root.name}/"))
-            with event.client.atomic():
-                event.client.camera.position = T[:3, 3] + root.position
-                event.client.camera.look_at = target + root.position
-
-        frustum.on_click(go_there)
+    def _look_from(self, client: Any, path: str, thing_T_cam: Array) -> None:
+        """Move the eye of a browser to where a photograph was taken, towards the middle of what it shows."""
+        root = next(node.root for node in self._nodes if path.startswith(f"{node.root.name}/"))
+        place, forward = thing_T_cam[:3, 3], thing_T_cam[:3, 2]
+        with client.atomic():
+            client.camera.position = place + root.position
+            client.camera.look_at = place + np.linalg.norm(place) * forward + root.position
 
     def _seat(self, index: int) -> Array:
         """Places in a square grid, row by row from the back left; the template has the first one."""
