@@ -273,6 +273,28 @@ class CaptureSettings(Settings):
     quality: QualitySettings = QualitySettings()
 
 
+class PictureSettings(Settings):
+    """Figures for papers."""
+
+    width_mm: float = Field(180.0, ge=20, le=1000, description="width in print")
+    dpi: int = Field(300, ge=50, le=1200, description="pixels per inch in print")
+    columns: int = Field(4, ge=1, le=20, description="pictures beside each other")
+    frames: int = Field(8, ge=1, le=100, description="pictures at most, evenly chosen")
+    crop: bool = Field(False, description="squares around the objects instead of whole images")
+    fill: float = Field(
+        0.2, ge=0, le=1, description="how much the template's surface covers; 0 draws its contour alone"
+    )
+
+
+class TurntableSettings(Settings):
+    """Things that turn once about the vertical axis."""
+
+    side: int = Field(480, ge=100, le=2000, description="pixels of the picture's longer side, about")
+    seconds: float = Field(4.0, ge=0.5, le=60, description="of one turn")
+    rate: int = Field(25, ge=5, le=50, description="pictures a second")
+    captures: int = Field(20, ge=1, le=100, description="captures at most, rejected ones included")
+
+
 class RunSettings(Settings):
     """Settings of all stages that lead to a model."""
 
