@@ -22,6 +22,7 @@ from uop3d_core.cli.learning import show_symmetry
 from uop3d_core.evaluation.co3d_labels import LABEL_R_RELEASED
 from uop3d_core.evaluation.metrics import summary
 from uop3d_core.images import read_rgb
+from uop3d_core.runs import Run
 from uop3d_core.types import Sim3, Symmetry
 
 FAST = [
@@ -241,6 +242,19 @@ def test_evaluate(learned, mugs, tmp_path):
     assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
     assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
     assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+    assert [example["which"] for example in report["examples"]] == ["worst"] * 6
+    assert sorted(example["image"] for example in report["examples"]) == list(range(6))
+
+
+def test_figures_stay_in_the_run_by_default(learned, mugs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    call("evaluate", "alignment", run, "--labels", mugs / "labels.json")
+    call("evaluate", "pose", run / "model.safetensors", "--captures", mugs, "--labels", mugs / "labels.json",
+         "--run", run)  # fmt: skip
+    digest = Run(run).read_alignment().digest
+    for name in ("alignment", "pose"):
+        assert json.loads((run / "evaluation" / f"{name}.json").read_text())["alignment_fingerprint"] == digest
 
 
 def test_evaluation_says_what_estimates_are_worth(learned, mugs, tmp_path):

@@ -211,7 +211,8 @@ class _Aligner:
 
     def _stage_marks(self) -> dict[str, str]:
         """Fingerprints of what the times of stages depend on, besides the captures."""
-        parts, marks = {"backbone": self.backbone.fingerprint}, {}
+        parts = {"backbone": self.backbone.fingerprint}
+        marks: dict[str, str] = {}
         for stages, keys in TIMED.items():
             parts |= {key: fingerprint(settings=getattr(self.settings, key)) for key in keys}
             marks |= dict.fromkeys(stages, fingerprint(stage="timings", **parts))
