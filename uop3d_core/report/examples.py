@@ -16,8 +16,8 @@ from uop3d_core.report.overlay import Overlay
 from uop3d_core.types import Frame, PoseEstimate
 
 SIDE, GAP, MARGIN = 224, 4, 1.5
-DETAIL = 2
-"""Lines are drawn this many times as large and then shrunk, which makes them fine."""
+DETAIL, BOLD = 2, 1.8
+"""Lines are drawn this many times as large and then shrunk, which makes them smooth; and bolder, to be seen then."""
 
 
 def draw_example(painter: Overlay, frame: Frame, estimate: PoseEstimate, true_cam_T_obj: Array) -> Array:
@@ -25,9 +25,9 @@ def draw_example(painter: Overlay, frame: Frame, estimate: PoseEstimate, true_ca
     size = DETAIL * SIDE
     photo, cut_T_image = cut_square(frame.image, np.asarray(estimate.detection.bbox_xyxy), MARGIN, size)
     camera = replace(frame.camera, K=cut_T_image @ frame.camera.K, width=size, height=size)
-    estimated = painter.draw_pose(photo, camera, estimate.cam_T_obj) if estimate.found else photo
+    estimated = painter.draw_pose(photo, camera, estimate.cam_T_obj, BOLD) if estimate.found else photo
     tiles = [cv2.resize(tile, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for tile in
-             (photo, estimated, painter.draw_pose(photo, camera, true_cam_T_obj))]  # fmt: skip
+             (photo, estimated, painter.draw_pose(photo, camera, true_cam_T_obj, BOLD))]  # fmt: skip
     gap = np.full((SIDE, GAP, 3), 255, np.uint8)
     return np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
 

@@ -43,9 +43,9 @@ class Overlay:
             canvas = self._draw_one(canvas, camera, estimate, factor)
         return canvas
 
-    def draw_pose(self, canvas: Array, camera: Camera, cam_T_obj: Array) -> Array:
-        """Lay the template and its axes over a picture that the camera made, in the size that it has."""
-        unit = max(camera.width, camera.height) / MIN_SIDE
+    def draw_pose(self, canvas: Array, camera: Camera, cam_T_obj: Array, bold: float = 1.0) -> Array:
+        """Lay the template and its axes over a picture of the camera; lines are `bold` times as wide as usual."""
+        unit = bold * max(camera.width, camera.height) / MIN_SIDE
         canvas = draw_shape(canvas, self._shape, camera, cam_T_obj, 1.6 * unit)
         return draw_axes(canvas, camera, cam_T_obj, 2.6 * unit)
 
