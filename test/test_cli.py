@@ -23,6 +23,7 @@ from uop3d_core.evaluation.co3d_labels import LABEL_R_RELEASED
 from uop3d_core.evaluation.metrics import summary
 from uop3d_core.images import read_rgb
 from uop3d_core.runs import Run
+from uop3d_core.timings import read_timings
 from uop3d_core.types import Sim3, Symmetry
 
 FAST = [
@@ -284,7 +285,11 @@ def test_training_without_some_frames(learned, tmp_path):
     frames.write_text(json.dumps({"mug_00": ["0003", "0001"], "mug_02": ["0000"]}))
     fast = [part for change in FAST if change.startswith("train.") for part in ("--set", change)]
     fast += ["--set", "train.rehearsal=0"]
+    before = read_timings(run / "timings.json").seconds
+    assert before.keys() > {"features", "training", "rehearsal", "calibration", "alignment"}
     assert "trained in" in call("train", run, "--without", frames, *fast)
+    after = read_timings(run / "timings.json").seconds
+    assert after.keys() == before.keys() - {"rehearsal", "calibration"} and after["alignment"] == before["alignment"]
     with safe_open(run / "model.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["uop3d"])["metadata"]
     assert metadata["without"] == {"mug_00": ["0001", "0003"]} and metadata["views"] == 10

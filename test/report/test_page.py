@@ -17,6 +17,7 @@ from uop3d_core.report.content import (
     CaptureSheet,
     PairTurn,
 )
+from uop3d_core.report.findings import FAILED, findings, symmetry_words
 from uop3d_core.report.markup import jpeg
 from uop3d_core.report.page import STEPS, render, simplified
 from uop3d_core.runs import AlignmentRecord
@@ -75,9 +76,23 @@ def test_what_was_learned_stands_at_the_top():
                   "No pose was found in 1 of 3 images", "1 of 3 poses are turned by more than 90°",
                   "seen from the back", "warning &lt;b&gt;"):  # fmt: skip
         assert words in top
-    assert "no masks &lt;b&gt;" in top and "was rejected: too far off" in top
+    assert "no masks &lt;b&gt;" in top and "is rejected: too far off" in top
     turning = replace(content().record, symmetry=Symmetry([0, 0, 1], 4))
-    assert "turns by 90°" in render(content(record=turning))
+    assert "turns by 90° about z" in render(content(record=turning))
+    assert symmetry_words(Symmetry([0, 0.6, 0.8], 0)) == "turns by any angle about (0.00, 0.60, 0.80)"
+
+
+def test_captures_rejected_for_the_same_reason_share_a_sentence():
+    reasons = {"a": "off by 90°", "b": "off by 80°", "c": "a hole", **{f"d{i}": "no masks" for i in range(9)}}
+    captures = {n: CaptureAlignment(Sim3.identity(), 0.1, False, r) for n, r in reasons.items()}
+    captures["good"] = CaptureAlignment(Sim3.identity(), 0.9, True)
+    record = AlignmentRecord(Alignment("c", "good", captures), {})
+    failed = findings(content(record=record, pose=None))[FAILED]
+    assert failed == [
+        "a, b are rejected: a off by 90°",
+        "c is rejected: a hole",
+        "d0, d1, d2, d3, d4, d5 and 3 more are rejected: no masks",
+    ]
 
 
 def test_a_run_without_failures_says_so():

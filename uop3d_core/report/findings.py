@@ -5,6 +5,7 @@ In: `Content`. Out: sentences.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from uop3d_core.types import Symmetry
 
 SURE, MOST_NAMED = 0.9, 6
 FAR_DEG = 90.0
+NEARLY = 0.999
+"""The cosine of 2.6 degrees: an axis so near to one of obj is called by its name."""
 LEARNED, GOOD, FAILED = "What was learned", "How good it is", "What failed, what to look at"
 
 
@@ -29,8 +32,10 @@ def symmetry_words(symmetry: Symmetry) -> str:
     """A symmetry in a few words."""
     if symmetry.fold == 1:
         return "none found"
-    axis = ", ".join(f"{x + 0:.2f}" for x in np.round(symmetry.axis, 2))
-    return f"turns by {'any angle' if symmetry.fold == 0 else f'{360 / symmetry.fold:g}°'} about ({axis})"
+    nearest = int(np.abs(symmetry.axis).argmax())
+    exact = "(" + ", ".join(f"{x + 0:.2f}" for x in np.round(symmetry.axis, 2)) + ")"
+    axis = "xyz"[nearest] if abs(symmetry.axis[nearest]) > NEARLY else exact
+    return f"turns by {'any angle' if symmetry.fold == 0 else f'{360 / symmetry.fold:g}°'} about {axis}"
 
 
 def trained_on(model: Mapping[str, Any]) -> list[str]:
@@ -42,9 +47,9 @@ def _learned(content: Content) -> list[str]:
     record, symmetry = content.record, content.record.symmetry
     accepted = sum(entry.accepted for entry in record.alignment.captures.values())
     given = len(record.alignment.captures) + len(record.failed)
-    chosen = "front and up chosen by hand" if record.axes_by_hand else "front and up found by itself"
+    chosen = ", with front and up chosen by hand" if record.axes_by_hand else ""
     sentences = [
-        f"{accepted} of {count(given, 'capture')} of “{record.alignment.category}” lie in one common frame, {chosen}.",
+        f"{accepted} of {count(given, 'capture')} of “{record.alignment.category}” lie in one common frame{chosen}.",
         "No symmetry was found: an object looks different after every turn."
         if symmetry.fold == 1
         else f"Symmetry: {symmetry_words(symmetry)} change nothing.",
@@ -101,17 +106,27 @@ def _honesty(pose: PoseFigures) -> list[str]:
 
 def _failures(content: Content) -> list[str]:
     record = content.record
-    rejected = [(name, entry.reason) for name, entry in record.alignment.captures.items() if not entry.accepted]
-    sentences = [f"{name} is unusable: {reason}" for name, reason in list(record.failed.items())[:MOST_NAMED]]
-    sentences += [f"{name} was rejected: {reason or 'by hand'}" for name, reason in rejected[:MOST_NAMED]]
-    more = max(0, len(record.failed) - MOST_NAMED) + max(0, len(rejected) - MOST_NAMED)
-    sentences += [f"{count(more, 'more capture')} that took no part, see below."] if more else []
-    sentences += record.alignment.warnings
+    rejected = {name: e.reason or "by hand" for name, e in record.alignment.captures.items() if not e.accepted}
+    sentences = [*_by_reason(record.failed, "unusable"), *_by_reason(rejected, "rejected"), *record.alignment.warnings]
     if content.model is not None and not content.model.belongs:
         sentences.append("The model was trained on another alignment than the one shown: uop3d train makes a new one.")
     if content.model is not None and not content.model.about["metadata"].get("calibration"):
         sentences.append("Scores are not calibrated: the model was trained without a rehearsal.")
     return [*sentences, *(_pose_failures(content.pose) if content.pose else ())]
+
+
+def _by_reason(reasons: Mapping[str, str], what: str) -> list[str]:
+    """Captures with their reasons; those whose reasons differ by numbers alone share a sentence."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(re.sub(r"\d+(\.\d+)?", "#", reason), []).append(name)
+    sentences = []
+    for names in groups.values():
+        same = all(reasons[name] == reasons[names[0]] for name in names)
+        whose = "" if same else f" {names[0]}"
+        were = "is" if len(names) == 1 else "are"
+        sentences.append(f"{listed(names, MOST_NAMED)} {were} {what}:{whose} {reasons[names[0]]}")
+    return sentences
 
 
 def _pose_failures(pose: PoseFigures) -> list[str]:

@@ -58,7 +58,7 @@ def template(content: Content) -> str:
     """The template from some sides, what its axes mean, and how objects may be turned."""
     mesh = content.template.mesh
     extents = (mesh.vertices.max(0) - mesh.vertices.min(0)).tolist()
-    chosen = "chosen by hand with uop3d orient" if content.record.axes_by_hand else "found by itself"
+    chosen = "chosen by hand" if content.record.axes_by_hand else "found, not chosen by hand"
     rows = [
         ("symmetry", symmetry_words(content.template.symmetry)),
         ("front and up", f"{chosen}; uop3d orient changes them"),
