@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from scenes import sphere
 
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, save_model
-from uop3d_core.correspondence.model import CorrespondenceNet
-from uop3d_core.exported.content import IMAGES, LOGITS, OFFSETS, GraphFacts, pack
+from uop3d_core.correspondence.heads import build_network
+from uop3d_core.exported.content import IMAGES, OUTPUTS, GraphFacts, pack
 from uop3d_core.types import Symmetry, Template
 
 ABOUT: dict[str, Any] = {
@@ -35,8 +34,7 @@ REPORT: dict[str, Any] = {
 
 def model(category: str = "mug", spec: str = "hog", **about: Any) -> Model:
     template, settings = Template(category, sphere(0.5, 1), Symmetry([0, 0, 1], 4)), TrainSettings(width=16, blocks=1)
-    vertices = torch.tensor(template.mesh.vertices)
-    network = CorrespondenceNet(219, vertices, **settings.network_arguments()).eval()
+    network = build_network(219, template, settings).eval()
     return Model(spec, template, settings, network, {**ABOUT, **about})
 
 
@@ -53,9 +51,10 @@ def exported(path: Path, **options: Any) -> Path:
     from uop3d_core.deploy.exporting import WRITERS
     from uop3d_core.deploy.graph import attach
 
+    names = OUTPUTS["hybrid"]
     images = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["b", 64, 64, 3])
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 64, 64, 3]) for name in (LOGITS, OFFSETS)]
-    nodes = [helper.make_node("Cast", [IMAGES], [name], to=TensorProto.FLOAT) for name in (LOGITS, OFFSETS)]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 64, 64, 3]) for name in names]
+    nodes = [helper.make_node("Cast", [IMAGES], [name], to=TensorProto.FLOAT) for name in names]
     graph = helper.make_graph(nodes, "nothing", [images], outputs)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(proto)

@@ -140,6 +140,11 @@ class TrainSettings(Settings):
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
 
+    @property
+    def dense(self) -> bool:
+        """Whether the network says what every pixel shows."""
+        return self.head in ("hybrid", "dense")
+
     def crop_settings(self) -> dict[str, Any]:
         """The settings that shape the cached crops; the others can change without computing these again."""
         names = (

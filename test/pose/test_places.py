@@ -54,5 +54,5 @@ def test_outside_of_the_image_there_is_nothing(mesh, estimator):
 
 def test_other_heads_say_nothing_of_pixels():
     model = SimpleNamespace(category="mug", settings=TrainSettings(head="quaternion"))
-    with pytest.raises(ValueError, match="quaternion.*train.head=dense"):
+    with pytest.raises(ValueError, match="quaternion.*train.head=hybrid"):
         places(SimpleNamespace(model=model), Frame("f", CAMERA, np.zeros((240, 320, 3), np.uint8)), [])

@@ -13,7 +13,6 @@ import numpy as np
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.deploy.pictures import Trial, trials
-from uop3d_core.exported.content import OUTPUTS
 from uop3d_core.geometry import Array, rotation_error
 from uop3d_core.learned import Learned
 from uop3d_core.pose.beliefs import PixelBeliefs
@@ -82,10 +81,10 @@ INT8 = Limits(0.03, 0.1, 10.0)
 
 def need_dense(model: Learned, where: Path) -> None:
     """Raise ValueError for a model that says no dense correspondences: only such are exported and compared."""
-    if model.settings.head not in OUTPUTS:
+    if not model.settings.dense:
         raise ValueError(
             f"{where}: its head is {model.settings.head!r}, and only dense models can be exported or compared; "
-            f"train one with train.head={' or '.join(OUTPUTS)}"
+            "train one with train.head=hybrid or dense"
         )
 
 

@@ -64,7 +64,7 @@ class PoseEstimator:
         own = model.settings
         self._template = TemplateShape.of(model.template.mesh, own.neighbourhood, self.settings.guide, own.keypoints)
         self._reading = READINGS.get(own.head, PixelBeliefs.from_network)
-        self._views = StoredViews(self._template, 1 if own.head in READINGS else self.settings.grid)
+        self._views = StoredViews(self._template, self.settings.grid if own.dense else 1)
 
     @classmethod
     def load(

@@ -36,13 +36,13 @@ def places(estimator: PoseEstimator, frame: Frame, detections: Sequence[Detectio
     """One per detection, in their order.
 
     Raises:
-        ValueError: the model has another head than the dense one, which says nothing of pixels.
+        ValueError: the head of the model says nothing of pixels.
         OSError: the image cannot be read.
     """
-    if estimator.model.settings.head != "dense":
+    if not estimator.model.settings.dense:
         raise ValueError(
             f"this model of {estimator.model.category!r} has the head {estimator.model.settings.head!r}, which says "
-            "nothing of single pixels: train one with train.head=dense"
+            "nothing of single pixels: train one with train.head=hybrid or dense"
         )
     image, found = frame.image, []
     for detection in detections:
