@@ -16,7 +16,7 @@ def test_a_trained_model(tmp_path):
     facts = model_facts(path)
     [file] = facts.files
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() and file.bytes == path.stat().st_size
-    assert (facts.category, facts.symmetry_fold, facts.head) == ("mug", 4, "dense")
+    assert (facts.category, facts.symmetry_fold, facts.head) == ("mug", 4, "hybrid")
     assert (facts.backbone, facts.weights, facts.backbone_licence) == ("dinov2-small", "dino.safetensors", "Apache-2.0")
     assert facts.captures == ("mug_a", "mug_b") and facts.frames == 26 and facts.held_out == ("mug_b",)
     assert (facts.vertices, facts.faces, facts.calibrated_on, facts.int8) == (42, 80, 0, None)

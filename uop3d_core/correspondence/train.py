@@ -330,8 +330,8 @@ def _epoch(
         figures = loss_of_batch(net, batch, rng)
         optimiser.zero_grad()
         figures["loss"].backward()
-        for group in net.groups():
-            torch.nn.utils.clip_grad_norm_(group, 1.0)
+        for parameters in net.groups():
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         for name, value in figures.items():
             totals[name] += float(value.detach())

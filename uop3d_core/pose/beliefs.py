@@ -6,7 +6,7 @@ points of pixels. Everything is in the virtual camera of the crop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -118,8 +118,8 @@ class PixelBeliefs:
 
     def take(self, index: Array) -> PixelBeliefs:
         """Some of the pixels."""
-        parts = (self.pixels, self.foreground, self.vertices, self.probabilities, self.offsets)
-        return PixelBeliefs(self.crop, self.cells, *(part[index] for part in parts), self.keypoints)
+        names = ("pixels", "foreground", "vertices", "probabilities", "offsets")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
     def row_at(self, pixels: Array) -> Array:
         """(M,) which of these beliefs are about the grid's pixels that hold (M, 2) crop pixels; -1 for none."""
