@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Array = NDArray[Any]
 
@@ -103,6 +104,13 @@ def pixel_rays(K: Array, pixels: Array) -> Array:
     """Directions (..., 3) in cam with z = 1 through (..., 2) pixels."""
     homogeneous = np.concatenate([pixels, np.ones((*pixels.shape[:-1], 1))], axis=-1)
     return homogeneous @ np.linalg.inv(K).T
+
+
+def change_between(cam_T_obj: Array, other_T_obj: Array) -> Array:
+    """(..., 6) small changes (dt, w) that carry poses (..., 4, 4) into others: [exp(w) R, t + dt]."""
+    turns = other_T_obj[..., :3, :3] @ np.swapaxes(cam_T_obj[..., :3, :3], -1, -2)
+    rotation_vectors = Rotation.from_matrix(turns.reshape(-1, 3, 3)).as_rotvec().reshape(*turns.shape[:-2], 3)
+    return np.concatenate([other_T_obj[..., :3, 3] - cam_T_obj[..., :3, 3], rotation_vectors], axis=-1)
 
 
 def transform(a_T_b: Array, points_b: Array) -> Array:

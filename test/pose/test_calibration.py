@@ -8,9 +8,8 @@ from scenes import look_at
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
-from uop3d_core.geometry import rigid
+from uop3d_core.geometry import change_between, rigid
 from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
-from uop3d_core.pose.refine import change_between
 
 LINEAR = np.diag([1e-6, 1e-6, 4e-5, 2e-5, 3e-5, 1e-5])
 

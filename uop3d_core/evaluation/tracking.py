@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, change_between
 
 
 def match_centres(true: Array, found: Array, limit: float) -> list[tuple[int, int]]:
@@ -47,11 +47,7 @@ def pose_errors(cam_T_obj: Array, true_cam_T_obj: Array) -> Array:
     """
     errors = np.full((len(cam_T_obj), 6), np.nan)
     known = np.isfinite(cam_T_obj).all((1, 2)) & np.isfinite(true_cam_T_obj).all((1, 2))
-    if known.any():
-        a, b = cam_T_obj[known], true_cam_T_obj[known]
-        errors[known, :3] = a[:, :3, 3] - b[:, :3, 3]
-        turns = a[:, :3, :3] @ b[:, :3, :3].swapaxes(1, 2)
-        errors[known, 3:] = Rotation.from_matrix(turns).as_rotvec()
+    errors[known] = change_between(true_cam_T_obj[known], cam_T_obj[known])
     return errors
 
 

@@ -21,11 +21,10 @@ from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.pose import jittered
-from uop3d_core.geometry import Array, inverse_rigid, rotation_error, transform
+from uop3d_core.geometry import Array, change_between, inverse_rigid, rotation_error, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
-from uop3d_core.pose.refine import change_between
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Watch, unwatched
 

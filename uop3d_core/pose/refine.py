@@ -60,12 +60,6 @@ def moved(crop_T_obj: Array, change: Array) -> Array:
     return result
 
 
-def change_between(cam_T_obj: Array, other_T_obj: Array) -> Array:
-    """(6,) small change (dt, w) that carries a pose (4, 4) into another: [exp(w) R, t + dt]."""
-    turn = Rotation.from_matrix(other_T_obj[:3, :3] @ cam_T_obj[:3, :3].T).as_rotvec()
-    return np.concatenate([other_T_obj[:3, 3] - cam_T_obj[:3, 3], turn])
-
-
 def refine(crop_T_obj: Array, points: Array, rays: Array, weights: Array, scale: float, steps: int = STEPS) -> Array:
     """Poses (H, 4, 4) after some robust steps; see `normal_equations`. A pose that loses its footing stays as it is."""
     poses = crop_T_obj

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, change_between
 from uop3d_core.pose.depth import (
     MIN_PIXELS,
     MIN_SHARE,
@@ -25,7 +25,7 @@ from uop3d_core.pose.depth import (
     spread_of,
     vote,
 )
-from uop3d_core.pose.refine import change_between, moved
+from uop3d_core.pose.refine import moved
 from uop3d_core.pose.scale import TINY, Reading, pose_covariance
 from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Camera, PoseEstimate
