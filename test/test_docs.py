@@ -20,13 +20,16 @@ from uop3d_core.types import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("cli", "pictures", "viewing", "models")))
+NAMES = (
+    "learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report|"
+    "picture|view|info|card|push|pull"
+)
 COMMANDS = [
     line.split("#")[0]
-    for file in (ROOT / "README.md", DOCS / "cli.md")
+    for file in PAGES
     for line in file.read_text().splitlines()
-    if re.match(
-        r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report) ", line
-    )
+    if re.match(rf"uop3d ({NAMES}) ", line)
 ]
 
 
@@ -40,7 +43,7 @@ def test_conventions_example():
 def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = re.findall(r"[a-z0-9]+", command.split("uop3d", 1)[1])
-    path = words[:2] if words[0] == "evaluate" else words[:1]
+    path = words[:2] if words[0] in ("evaluate", "picture") else words[:1]
     if words[0] == "capture":
         path.append(words[1] if words[1] in ("check", "import", "export") else "make")
     result = CliRunner().invoke(get_command(app), [*path, "--help"])

@@ -15,7 +15,7 @@ CORE = Path(__file__).resolve().parent.parent / "uop3d_core"
 ALONE = {"types", "geometry", "config"}
 LEAVES = ALONE | {"cameras", "images", "raycast", "volume"}
 STAGES = {"capture", "backbones", "surface", "alignment", "correspondence", "pose", "evaluation", "report"}
-TOP = {"pipeline", "deploy", "bags", "demo", "cli"}  # all other parts, such as runs, serve the stages
+TOP = {"pipeline", "deploy", "bags", "sharing", "demo", "cli"}  # all other parts, such as runs, serve the stages
 STAGE_EXCEPTIONS = {  # importing stage: what of other stages it may import
     "surface": {"backbones"},
     "correspondence": {"backbones"},

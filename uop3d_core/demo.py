@@ -14,8 +14,9 @@ from typing import Any
 from uop3d_core.atomic import write_json
 from uop3d_core.bags.definitions import type_store
 from uop3d_core.bags.filmstrip import filmstrip
-from uop3d_core.bags.replay import ReplayOptions, ReplayReport, open_stream, replay
+from uop3d_core.bags.replay import ReplayOptions, open_stream, replay
 from uop3d_core.bags.synthetic import DEPTH, FIXED, write_film
+from uop3d_core.bags.tally import ReplayReport
 from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.capture.synthetic.film import make_film

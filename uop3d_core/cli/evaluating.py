@@ -64,6 +64,9 @@ def evaluate_pose(
     reliability: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="diagrams of what score and covariance are worth")
     ] = None,
+    into_model: Annotated[
+        bool, typer.Option("--into-model", help="note the main figures in the model file, for uop3d info and its card")
+    ] = False,
     device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
@@ -72,7 +75,10 @@ def evaluate_pose(
     from uop3d_core.pipeline.evaluations import keep_pose
     from uop3d_core.pipeline.inference import evaluate_model, evaluation_sheet, reliability_picture
     from uop3d_core.report.sheets import write_image
+    from uop3d_core.sharing.facts import FIGURES, check_notable, figures_of, note
 
+    if into_model:
+        check_notable(model)
     with progress_bars() as progress:
         outcome = evaluate_model(
             model,
@@ -97,6 +103,9 @@ def evaluate_pose(
         write_image(picture, evaluation_sheet(outcome, SHEET_PER_CAPTURE, SHEET_COLUMNS))
     if reliability:
         write_image(reliability, reliability_picture(outcome))
+    if into_model:
+        note(model, **{FIGURES: figures_of(outcome.report)})
+        out.print(f"noted in {model}", soft_wrap=True, highlight=False)
 
 
 def figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:

@@ -167,6 +167,7 @@ def train(
             **provenance,
             "captures": names,
             "without": left_out,
+            "data": {"folder": record.captures_folder.name, "frames": sum(len(each.frames) for each in shown)},
             "alignment": aligned.digest,
             "fingerprint": mark,
             "version": distribution_version("uop3d"),

@@ -75,10 +75,12 @@ def enlarged(camera: Camera, factor: int) -> Camera:
     return replace(camera, K=K, width=camera.width * factor, height=camera.height * factor)
 
 
-def draw_shape(canvas: Array, shape: ShadedMesh, camera: Camera, cam_T_obj: Array, line: float) -> Array:
-    """Lay a half-transparent shaded mesh and its outline over the canvas."""
+def draw_shape(
+    canvas: Array, shape: ShadedMesh, camera: Camera, cam_T_obj: Array, line: float, fill: float = FILL_ALPHA
+) -> Array:
+    """Lay a shaded mesh, transparent but for the part `fill`, and its outline over the canvas."""
     brightness, coverage = shape.draw(camera, cam_T_obj)
-    canvas = blend(canvas, np.asarray(FILL) * brightness[..., None], FILL_ALPHA * coverage)
+    canvas = blend(canvas, np.asarray(FILL) * brightness[..., None], fill * coverage) if fill else canvas
     canvas = blend(canvas, DARK, 0.75 * outline(coverage, 2.2 * line))
     return blend(canvas, EDGE, outline(coverage, line))
 
