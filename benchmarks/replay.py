@@ -18,8 +18,9 @@ import numpy as np
 from measure import table, write_json
 
 from uop3d_core.bags.reading import Bag
-from uop3d_core.bags.replay import OBJECTS, ReplayOptions, ReplayReport, open_stream, replay
+from uop3d_core.bags.replay import OBJECTS, ReplayOptions, open_stream, replay
 from uop3d_core.bags.synthetic import DEPTH, FIXED, write_film
+from uop3d_core.bags.tally import ReplayReport
 from uop3d_core.capture.synthetic.film import Film, make_film
 from uop3d_core.evaluation.tracking import id_switches
 from uop3d_core.geometry import rotation_error

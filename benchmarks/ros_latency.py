@@ -5,7 +5,7 @@
 In: a model of the demo's mugs; needs a sourced ROS 2 with uop3d_ros built. Out: figures, also as JSON. The image is a
 rendered mug in a picture of each size, with its box. Alone: `PoseStream.process`, in a process of its own. Node:
 pose_node in another one; image, camera_info and box are published together, and TF is waited for. The two take turns,
-so they share whatever else the machine does. "Around": what of the node's latency its own estimation did not take, of
+so they share whatever else the machine does. "Around": what of the node's latency the stream in it did not take, of
 the same images, which other work on the machine disturbs less. The soak sends 30 images a second for some time and
 looks at memory and threads.
 """
@@ -108,6 +108,7 @@ class Camera2Tf:
         self._infos = self.node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
         self._boxes = self.node.create_publisher(Detection2DArray, "detections", 10)
         self.arrivals: dict[int, float] = {}
+        self._heard = threading.Condition()
         self.values: dict[str, str] = {}
         self.node.create_subscription(TFMessage, "/tf", self._tf, 100)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
@@ -129,8 +130,10 @@ class Camera2Tf:
 
     def _tf(self, message: TFMessage) -> None:
         now = time.time()
-        for transform in message.transforms:
-            self.arrivals.setdefault(stamp_ns(transform.header.stamp), now)
+        with self._heard:
+            for transform in message.transforms:
+                self.arrivals.setdefault(stamp_ns(transform.header.stamp), now)
+            self._heard.notify()
 
     def _diagnostics(self, message: DiagnosticArray) -> None:
         self.values.update({value.key: value.value for status in message.status for value in status.values})
@@ -160,17 +163,19 @@ class Camera2Tf:
 
     def wait_for_node(self) -> None:
         """Until it listens."""
-        self._until(lambda: self._images.get_subscription_count() and self._boxes.get_subscription_count())
+        deadline = time.monotonic() + PATIENCE_S
+        while not (self._images.get_subscription_count() and self._boxes.get_subscription_count()):
+            if time.monotonic() > deadline:
+                raise TimeoutError("pose_node does not answer")
+            time.sleep(0.1)
         time.sleep(1.0)
 
     def latency_s(self, publish: Callable[[], int]) -> float:
         """From the stamp of one image to its TF; NaN where there was none."""
         at = publish()
-        try:
-            self._until(lambda: at in self.arrivals, 5.0)
-        except TimeoutError:
-            return float("nan")
-        return self.arrivals[at] - at / 1e9
+        with self._heard:  # asleep meanwhile: looking again and again would take the processor from the node
+            arrived = self._heard.wait_for(lambda: at in self.arrivals, 5.0)
+        return self.arrivals[at] - at / 1e9 if arrived else float("nan")
 
     def around_ms(self, latencies_ms: Sequence[float]) -> dict[str, float]:
         """What the latencies of the last images have besides the estimation, smoothed as the node smooths its times."""
@@ -180,15 +185,7 @@ class Camera2Tf:
             smooth += SMOOTHING * (latency - smooth)
         stages = {k.removesuffix(" (ms)"): float(v) for k, v in self.values.items() if k.endswith(" (ms)")}
         node = {name: stages[name] for name in ("queue", "decoding", "transforms", "publishing")}
-        estimation = sum(v for name, v in stages.items() if name not in {*node, "total", "detections' lag"})
-        return {"all": smooth - estimation, **node}
-
-    def _until(self, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not what():
-            if time.monotonic() > deadline:
-                raise TimeoutError("pose_node does not answer")
-            time.sleep(0.001)
+        return {"all": smooth - stages["estimation"], **node}
 
 
 def in_turns(stream: Alone, robot: Camera2Tf, size: tuple[int, int], images: int) -> dict[str, Any]:

@@ -1,57 +1,39 @@
 #!/usr/bin/env python3
-"""Waits until an object may be grasped, and prints where the gripper should be before it closes in.
-
-python3 examples/pregrasp.py mug base_link      (pose_node and the robot's TF are running)
-"""
+"""Prints a pre-grasp pose of an object once it may be grasped: pregrasp.py mug base_link, while pose_node runs."""
 
 import sys
 
 import numpy as np
 import rclpy
 import tf2_ros
-from rclpy.duration import Duration
+from rclpy.task import Future
 from rclpy.time import Time
 
+from uop3d_core.messages.quaternions import rotation_to_quat_xyzw
 from uop3d_core.messages.reading import transform_of
-from uop3d_ros.msg import ObjectPose, ObjectPoseArray
+from uop3d_ros.msg import ObjectPoseArray
 
 MIN_SCORE, MAX_STD_M, MAX_AGE_S = 0.5, 0.05, 0.5  # what your gripper and your model allow
-ABOVE = np.array([0.0, 0.0, 0.15])
+OBJ_T_GRIPPER = np.array([[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0.15], [0, 0, 0, 1]])  # 15 cm above, looking down
+category, base = sys.argv[1:3]
+rclpy.init()
+node, buffer, graspable = rclpy.create_node("pregrasp"), tf2_ros.Buffer(), Future()
+listener = tf2_ros.TransformListener(buffer, node)
 
 
-def graspable(found: ObjectPose, now: Time) -> bool:
-    """Sure enough, exact enough, fresh enough, and its size is known."""
-    if found.state != ObjectPose.CONFIRMED or np.isnan(found.scale) or not found.covariance_known:
-        return False
-    std_m = np.sqrt(found.pose.covariance.reshape(6, 6).diagonal()[:3].max())
-    age = now - Time.from_msg(found.last_seen)
-    return found.score > MIN_SCORE and std_m < MAX_STD_M and age < Duration(seconds=MAX_AGE_S)
+def look(message: ObjectPoseArray) -> None:
+    """Take an object that is sure, exact and fresh enough, of known size, and in the tree of frames."""
+    for found in (each for each in message.objects if each.category == category and each.scale > 0):
+        std_m = np.sqrt(found.pose.covariance.reshape(6, 6).diagonal()[:3].max())  # NaN, if unknown, is not enough
+        age_s = (node.get_clock().now() - Time.from_msg(found.last_seen)).nanoseconds / 1e9
+        sure = found.state == found.CONFIRMED and found.score > MIN_SCORE and std_m < MAX_STD_M and age_s < MAX_AGE_S
+        if sure and buffer.can_transform(base, found.id, Time()):
+            graspable.set_result((found, transform_of(buffer.lookup_transform(base, found.id, Time()).transform)))
 
 
-def main() -> None:
-    """Look until one is there."""
-    category, base = sys.argv[1:3]
-    rclpy.init()
-    node = rclpy.create_node("pregrasp")
-    buffer = tf2_ros.Buffer()
-    listener = tf2_ros.TransformListener(buffer, node)
-    heard: list[ObjectPoseArray] = []
-    node.create_subscription(ObjectPoseArray, "pose_node/objects", heard.append, 10)
-    while rclpy.ok():
-        rclpy.spin_once(node, timeout_sec=0.1)
-        now = node.get_clock().now()
-        good = [o for m in heard for o in m.objects if o.category == category and graspable(o, now)]
-        heard.clear()
-        for found in good:
-            if buffer.can_transform(base, found.id, Time()):  # its frame is in the tree
-                base_T_obj = transform_of(buffer.lookup_transform(base, found.id, Time()).transform)
-                place = base_T_obj[:3, 3] + ABOVE  # 15 cm above, where z of the base points up
-                front, up = base_T_obj[:3, 0].round(2).tolist(), base_T_obj[:3, 2].round(2).tolist()
-                print(f"{found.id}: score {found.score:.2f}, front {front}, up {up}")
-                print(f"pre-grasp in {base}: {place.round(3).tolist()} m")
-                listener.unregister()
-                return
-
-
-if __name__ == "__main__":
-    main()
+node.create_subscription(ObjectPoseArray, "pose_node/objects", look, 10)
+rclpy.spin_until_future_complete(node, graspable)
+found, base_T_obj = graspable.result()
+base_T_gripper = base_T_obj @ OBJ_T_GRIPPER
+position, quat_xyzw = base_T_gripper[:3, 3].round(3), rotation_to_quat_xyzw(base_T_gripper[:3, :3]).round(3)
+print(f"{found.id}, score {found.score:.2f}: gripper in {base} to {position.tolist()} m, turned {quat_xyzw.tolist()}")

@@ -48,7 +48,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("bag", description="file or folder of a rosbag2 recording"),
             DeclareLaunchArgument("rate", default_value="1.0", description="speed of the replay"),
             DeclareLaunchArgument("loop", default_value="false", description="begin again at the end"),
-            DeclareLaunchArgument("delay_s", default_value="5.0", description="time for the node to load the model"),
+            DeclareLaunchArgument(
+                "delay_s", default_value="5.0", description="pause before the first image and every repetition"
+            ),
             OpaqueFunction(function=player),  # first: where there is no bag no node is started
             pose,
         ]

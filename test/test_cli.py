@@ -22,6 +22,8 @@ from uop3d_core.cli.learning import show_symmetry
 from uop3d_core.evaluation.co3d_labels import LABEL_R_RELEASED
 from uop3d_core.evaluation.metrics import summary
 from uop3d_core.images import read_rgb
+from uop3d_core.runs import Run
+from uop3d_core.timings import read_timings
 from uop3d_core.types import Sim3, Symmetry
 
 FAST = [
@@ -308,6 +310,19 @@ def test_evaluate(learned, mugs, tmp_path):
     assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
     assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
     assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+    assert [example["which"] for example in report["examples"]] == ["worst"] * 6
+    assert sorted(example["image"] for example in report["examples"]) == list(range(6))
+
+
+def test_figures_stay_in_the_run_by_default(learned, mugs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    call("evaluate", "alignment", run, "--labels", mugs / "labels.json")
+    call("evaluate", "pose", run / "model.safetensors", "--captures", mugs, "--labels", mugs / "labels.json",
+         "--run", run)  # fmt: skip
+    digest = Run(run).read_alignment().digest
+    for name in ("alignment", "pose"):
+        assert json.loads((run / "evaluation" / f"{name}.json").read_text())["alignment_fingerprint"] == digest
 
 
 def test_licence_and_figures_are_noted_in_the_model(learned, mugs, tmp_path):
@@ -356,7 +371,11 @@ def test_training_without_some_frames(learned, tmp_path):
     frames.write_text(json.dumps({"mug_00": ["0003", "0001"], "mug_02": ["0000"]}))
     fast = [part for change in FAST if change.startswith("train.") for part in ("--set", change)]
     fast += ["--set", "train.rehearsal=0"]
+    before = read_timings(run / "timings.json").seconds
+    assert before.keys() > {"features", "training", "rehearsal", "calibration", "alignment"}
     assert "trained in" in call("train", run, "--without", frames, *fast)
+    after = read_timings(run / "timings.json").seconds
+    assert after.keys() == before.keys() - {"rehearsal", "calibration"} and after["alignment"] == before["alignment"]
     with safe_open(run / "model.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["uop3d"])["metadata"]
     assert metadata["without"] == {"mug_00": ["0001", "0003"]} and metadata["views"] == 10

@@ -255,6 +255,7 @@ class QualitySettings(Settings):
     error: float = Field(
         1.5, gt=0, le=100, description="largest mean reprojection error in pixels of a 1000-pixel image"
     )
+    still: float = Field(0.85, ge=0, le=1, description="least share of the pairs of pictures in which nothing moved")
     around: float = Field(0.5, ge=0, le=1, description="least share of the directions around the object seen from")
     masks: float = Field(0.6, ge=0, le=1, description="least share of the pictures with a mask that can be trusted")
     area: float = Field(0.01, ge=0, le=1, description="least share of the image that the object fills, in the median")

@@ -39,19 +39,19 @@ class Diagnostics:
         return status
 
     def _inputs(self, status: Any) -> Any:
-        health, node = self._health, self._node
+        health, listening = self._health, self._node.listening
         for name, rate in health.rates.items():
             if name != "results":
                 status.add(f"{name} (Hz)", f"{rate.hz:.1f}")
-        for name, value in (vars(node.matcher.counts) if node.matcher else {}).items():
+        for name, value in (vars(listening.counts) if listening else {}).items():
             status.add(name, str(value))
         for name, value in sorted(health.counts.items()):
             status.add(f"problems with {name}", str(value))
-        if not node.active:
+        if listening is None:
             return self._summarise(status, [], otherwise="not active")
         kinds = ("images", "camera_info", "detections", "depth", "transforms", "qos")
         present = [text for kind in kinds if (text := health.present(kind))]
-        missing = [node.silence(name) for name in node.inputs if health.silent(name, SILENCE_S)]
+        missing = [listening.silence(name) for name in listening.inputs if health.silent(name, SILENCE_S)]
         return self._summarise(status, missing + present, ERROR if missing else WARN)
 
     def _estimation(self, status: Any) -> Any:

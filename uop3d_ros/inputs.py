@@ -11,10 +11,12 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
 
 from uop3d_ros.convert import message_class
 from uop3d_ros.health import Health
 from uop3d_ros.parameters import NodeSettings
+from uop3d_ros.serialized import image_of
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -66,6 +68,15 @@ class Inputs:
             rate.tick()
             take(message)
 
+        def arrived_raw(content: bytes) -> None:
+            rate.tick()
+            try:
+                message = image_of(content)
+            except ValueError as error:
+                self._health.problem(name, str(error))
+            else:
+                take(message)
+
         profile = QoSProfile(
             depth=qos_profile_sensor_data.depth,
             reliability=qos_profile_sensor_data.reliability,
@@ -76,12 +87,13 @@ class Inputs:
         return self._node.create_subscription(
             kind,
             topic,
-            arrived,
+            arrived_raw if kind is Image else arrived,
             profile,
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(resolved, event)
             ),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=kind is Image,
         )
 
     def _incompatible(self, topic: str, event: Any) -> None:

@@ -6,12 +6,9 @@ In: topics image, camera_info, detections, depth or points. Out: ~/objects, ~/de
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
-import time
 from dataclasses import replace
-from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -21,13 +18,12 @@ from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.pose.stream import PoseStream
-from uop3d_ros.buffer import Limits, Match, Matcher
+from uop3d_ros import memory
 from uop3d_ros.diagnostics import Diagnostics
 from uop3d_ros.frames import Frames
 from uop3d_ros.health import Health
-from uop3d_ros.inputs import Inputs
+from uop3d_ros.listening import WATCH_S, Listening
 from uop3d_ros.outputs import Outputs
 from uop3d_ros.parameters import NodeSettings, describe, fields, fixed_changes, settings_of
 from uop3d_ros.pixels import Pixels
@@ -36,10 +32,6 @@ from uop3d_ros.services import Services
 from uop3d_ros.spinning import spin
 from uop3d_ros.worker import Worker
 
-NS = 1_000_000_000
-WATCH_S = 5.0
-"""How often the node looks whether something that it needs does not come."""
-
 
 class PoseNode(LifecycleNode):
     """Configured it holds the models, active it listens.
@@ -47,10 +39,10 @@ class PoseNode(LifecycleNode):
     Attributes:
         settings: the parameters.
         health: rates and problems.
-        active: whether it listens.
+        listening: while it is active, else None.
         enabled: whether it estimates the poses of what it hears.
         failure: why it could not be configured, or "".
-        processor, worker, matcher: what it works with, or None.
+        processor, worker: what it works with, or None.
     """
 
     def __init__(self) -> None:
@@ -65,20 +57,17 @@ class PoseNode(LifecycleNode):
             default, descriptor = describe(field, changeable)
             self.declare_parameter(name, default, descriptor)
         self.health = Health(self.get_logger().warning)
-        self.active, self.enabled, self.failure = False, True, ""
+        self.enabled, self.failure = True, ""
         self.processor: Processor | None = None
         self.worker: Worker | None = None
-        self.matcher: Matcher | None = None
-        self._inputs: Inputs | None = None
+        self.listening: Listening | None = None
         self._outputs: Outputs | None = None
-        self._info: Any = None
-        self._latest: Job | None = None
         self.settings = NodeSettings()
         self.settings = self._read()
         self.add_on_set_parameters_callback(self._set)
         self._diagnostics = Diagnostics(self)
         self._offered = Services(self)
-        self._watch_timer = self.create_timer(WATCH_S, self._watch)
+        self._watch_timer = self.create_timer(WATCH_S, lambda: self.listening and self.listening.watch())
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(backwards, post_callback=self._jumped)
         if self.settings.autostart:
@@ -161,25 +150,12 @@ class PoseNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen."""
-        settings = self.settings
-        limits = Limits(
-            keep_ns=int(settings.buffer_s * NS),
-            keep=settings.buffer_images,
-            slop_ns=int(settings.slop_s * NS),
-            depth_slop_ns=int(settings.depth_slop_s * NS),
-        )
         self.health.clear()
-        self.matcher = Matcher(limits, settings.detections != "whole_image", settings.depth != "none")
-        take = {
-            "images": self._image, "camera_info": self._camera_info,
-            "detections": self._detections, "depth": self._depth,
-        }  # fmt: skip
         try:
-            self._inputs = Inputs(self, settings, self.health, take)
+            self.listening = Listening(self, self.settings, self.health, self._submit, self._begin_anew)
         except Exception as error:  # rclpy would swallow what is not caught here
             self.get_logger().error(f"cannot be activated: {error}")
             return TransitionCallbackReturn.FAILURE
-        self.active = True
         self._listen_to_tf()
         return super().on_activate(state)
 
@@ -206,25 +182,22 @@ class PoseNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _stop_listening(self) -> None:
-        self.active = False
-        if self._inputs:
-            self._inputs.close()
-        self._inputs, self._info, self._latest = None, None, None
+        listening, self.listening = self.listening, None
+        if listening:
+            listening.close()
         processor, worker = self.processor, self.worker
         if processor and worker:
             worker.forget()
             worker.call(processor.reset)
             self._close_frames(processor)
-        if self.matcher:
-            self.matcher.clear()
 
     def _release(self) -> None:
         if self.worker:
             self.worker.close()
         if self._outputs:
             self._outputs.close()
-        self.worker = self.processor = self._outputs = self.matcher = None
-        gc.collect()
+        self.worker = self.processor = self._outputs = None
+        memory.give_back()
 
     def close(self) -> None:
         """End the threads, whatever state the node is in."""
@@ -246,41 +219,26 @@ class PoseNode(LifecycleNode):
         if frames:
             frames.close()
 
-    # Inputs
+    # What is heard
 
-    def _image(self, message: Any) -> None:
-        if self.matcher is None:
-            return
-        matches, back = self.matcher.image(stamp_ns(message.header.stamp), message)
-        if back:
-            self._begin_anew("the stamps of the images went back")
-        self._submit(matches)
+    @property
+    def active(self) -> bool:
+        """Whether the node listens."""
+        return self.listening is not None
 
-    def _camera_info(self, message: Any) -> None:
-        self._info = message
-
-    def _detections(self, message: Any) -> None:
-        if self.matcher:
-            self._submit(self.matcher.detections(stamp_ns(message.header.stamp), message))
-
-    def _depth(self, message: Any) -> None:
-        if self.matcher:
-            self._submit(self.matcher.depth(stamp_ns(message.header.stamp), message))
-
-    def _submit(self, matches: list[Match]) -> None:
-        for match in matches:
-            self._latest = Job(match, self._info, time.monotonic())
-            if self.worker and self.enabled:
-                self.worker.submit(self._latest)
+    def _submit(self, job: Job) -> None:
+        if self.worker and self.enabled:
+            self.worker.submit(job)
 
     def _work(self, job: Job) -> None:
-        if self.processor and self.active:
-            self.processor.work(replace(job, info=job.info or self._info))  # it may have come just after the image
+        listening, processor = self.listening, self.processor
+        if processor and listening:
+            processor.work(replace(job, info=job.info or listening.info))  # it may have come just after the image
 
     def _jumped(self, jump: TimeJump) -> None:
         change = jump.clock_change in (ClockChange.ROS_TIME_ACTIVATED, ClockChange.ROS_TIME_DEACTIVATED)
-        if self.matcher and self.active and (change or jump.delta.nanoseconds < 0):
-            self.matcher.clear()
+        if self.listening and (change or jump.delta.nanoseconds < 0):
+            self.listening.forget()
             self._begin_anew("the clock went back")
 
     def _begin_anew(self, why: str) -> None:
@@ -292,35 +250,6 @@ class PoseNode(LifecycleNode):
             worker.call(processor.reset)
             if processor.frames:
                 processor.frames.clear()
-
-    @property
-    def inputs(self) -> list[str]:
-        """Names of the inputs that the node needs."""
-        return list(self._inputs.topics) if self._inputs else []
-
-    def silence(self, name: str) -> str:
-        """Why nothing comes on an input."""
-        return self._inputs.silence(name) if self._inputs else ""
-
-    def _watch(self) -> None:
-        """Say what is missing: silence has many causes, and all look alike."""
-        for name in self.inputs:
-            if self.health.silent(name, WATCH_S):
-                self.health.problem(f"silence on {name}", self.silence(name))
-        counts = self.matcher.counts if self.matcher else None
-        if counts and counts.unmatched and not counts.matched:
-            self.health.problem(
-                "synchronisation",
-                f"{counts.unmatched} detections, and no image with the stamp of one: the detector has to copy the "
-                "image's stamp; 'slop_s' allows for a difference, 'buffer_s' for a slow detector",
-            )
-
-    def newest(self, with_detections: bool) -> Job | None:
-        """The newest image, or the newest one that detections came for; None where there is none."""
-        if with_detections or self.matcher is None:
-            return self._latest
-        image = self.matcher.newest_image
-        return None if image is None else Job(Match(*image), self._info, time.monotonic())
 
     def enable(self, wanted: bool) -> None:
         """Work on what comes, or only listen."""
@@ -342,6 +271,7 @@ class _RosLog(logging.Handler):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
+    memory.keep()
     rclpy.init(args=args)
     try:
         node = PoseNode()

@@ -106,9 +106,10 @@ class Processor:
         try:
             scene = self._scene(job, watch)
             self._advance(job.match.stamp_ns)
-            result = self.stream.process(
-                job.match.stamp_ns, scene.frame, scene.detections, scene.evidence, scene.cam_T_fixed
-            )
+            with watch("estimation"):
+                result = self.stream.process(
+                    job.match.stamp_ns, scene.frame, scene.detections, scene.evidence, scene.cam_T_fixed
+                )
             for warning in result.warnings:
                 self._health.problem("scale", warning)
             with watch("publishing"):

@@ -45,7 +45,7 @@ class Worker:
             self._changed.notify()
 
     def call(self, task: Callable[[], Any]) -> Future[Any]:
-        """Run a task after what runs now; tasks are never dropped, except by `close`, which cancels them."""
+        """Run a task after what runs now, unless its future is cancelled before; `close` cancels those that wait."""
         future: Future[Any] = Future()
         with self._changed:
             if self._closed:
@@ -95,6 +95,8 @@ class Worker:
 
 
 def _fulfil(task: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         future.set_result(task())
     except Exception as error:

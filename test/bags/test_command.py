@@ -14,8 +14,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from uop3d_core.bags.reading import Bag, Sources
-from uop3d_core.bags.replay import OUTPUTS, ReplayReport, Seen
+from uop3d_core.bags.replay import OUTPUTS
 from uop3d_core.bags.synthetic import DEPTH, FIXED, write_film
+from uop3d_core.bags.tally import ReplayReport, Seen
 from uop3d_core.cli import app, replaying
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, save_model
@@ -88,6 +89,8 @@ def test_boxes_and_a_camera_from_files(folder: Path, tmp_path: Path):
         (["MODEL", "BAG", "--image", "/nothing"], "topic /nothing is not in it"),
         (["MODEL", "BAG", "--detections", "nothing.json"], "nothing.json: no such file"),
         (["MODEL", "BAG", "--fixed-frame", "map"], "TF knows no frame map"),
+        (["MODEL", "BAG", "--target-frame", "map"], "TF knows no frame map"),
+        (["MODEL", "BAG", "--target-frame", "table", "--picture", "p.jpg"], "leave out --target-frame"),
         (["MODEL", "BAG", "--set", "replay.slope_s=1"], "did you mean 'slop_s'"),
     ],
 )

@@ -7,8 +7,9 @@ import pytest
 from films import CAMERA, CATEGORY, UNIT_M, painted_film, truthful_stream
 
 from uop3d_core.bags.filmstrip import filmstrip
-from uop3d_core.bags.replay import ReplayOptions, ReplayReport, replay
+from uop3d_core.bags.replay import ReplayOptions, replay
 from uop3d_core.bags.synthetic import write_film
+from uop3d_core.bags.tally import ReplayReport
 from uop3d_core.pose.scale import KnownSize
 from uop3d_core.report.tiles import GAP
 

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from films import CAMERA, CATEGORY, STEP_NS, UNIT_M, painted_film, truthful_stream
 
-from uop3d_core.bags.definitions import message_class, octets
+from uop3d_core.bags.definitions import YOLO_MSGS, message_class, octets
 from uop3d_core.bags.reading import Bag
 from uop3d_core.bags.replay import (
     DETECTIONS,
@@ -19,19 +20,29 @@ from uop3d_core.bags.replay import (
     OUTPUTS,
     POSES,
     ReplayOptions,
-    ReplayReport,
     replay,
 )
-from uop3d_core.bags.synthetic import DEPTH, FIXED, IMAGE, INFO, OPTICAL, Sent, messages_of, write_film
+from uop3d_core.bags.synthetic import (
+    BODY_R_OPTICAL,
+    DEPTH,
+    FIXED,
+    IMAGE,
+    INFO,
+    OPTICAL,
+    Sent,
+    messages_of,
+    write_film,
+)
 from uop3d_core.bags.synthetic import DETECTIONS as BOXES
+from uop3d_core.bags.tally import ReplayReport
 from uop3d_core.bags.writing import writing
-from uop3d_core.capture.synthetic.film import START_NS
+from uop3d_core.capture.synthetic.film import START_NS, Shot
 from uop3d_core.config import ReplaySettings
-from uop3d_core.geometry import rotation_error
+from uop3d_core.geometry import inverse_rigid, rotation_error
 from uop3d_core.images import mask_box
 from uop3d_core.messages.building import Messages
 from uop3d_core.messages.placing import Place
-from uop3d_core.messages.reading import Labels, pose_transform_of, stamp_ns
+from uop3d_core.messages.reading import Labels, pose_transform_of, stamp_ns, transform_of
 from uop3d_core.pose.metric import MetricEvidence
 from uop3d_core.pose.scale import KnownSize
 from uop3d_core.types import Detection, Frame
@@ -162,6 +173,94 @@ def test_the_camera_moves_in_a_fixed_frame(tmp_path: Path):
         )
     with pytest.raises(ValueError, match="knows no frame map, only camera_link, camera_optical_frame, table"):
         run(tmp_path, bag, fixed_frame="map")
+
+
+def test_poses_in_another_frame(tmp_path: Path):
+    bag = record(tmp_path / "film.mcap")
+    _, in_camera = run(tmp_path, bag)
+    report, written = run(tmp_path, bag, target_frame=FIXED)
+    assert report.problems == () and report.placed == 3
+    for shot, message, before in zip(painted_film().shots[2:], written["/tf"], in_camera["/tf"], strict=True):
+        [found], [camera] = message.content.transforms, before.content.transforms
+        assert (found.header.frame_id, found.child_frame_id) == (FIXED, f"{CATEGORY}_1")
+        expected = inverse_rigid(shot.cam_T_fixed) @ transform_of(camera.transform)
+        np.testing.assert_allclose(transform_of(found.transform), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="knows no frame map"):
+        run(tmp_path, bag, target_frame="map")
+
+
+def test_images_before_the_target_frame_is_known_are_left_out(tmp_path: Path):
+    def late(sent: list[Sent]) -> list[Sent]:
+        return [each for each in sent if each.topic != "/tf" or each.log_ns > START_NS + STEP_NS]
+
+    report, written = run(tmp_path, record(tmp_path / "film.mcap", late), target_frame=FIXED)
+    assert report.images == 3 and len(written[OBJECTS]) == 3
+    assert f"does not tell {OPTICAL} in {FIXED}" in " ".join(report.problems)
+
+
+def test_boxes_of_yolo_messages(tmp_path: Path):
+    def as_yolo(sent: list[Sent]) -> list[Sent]:
+        return [replace(each, message=yolo(each.message)) if each.topic == BOXES else each for each in sent]
+
+    _, expected = run(tmp_path, record(tmp_path / "film.mcap"))
+    bag = record(tmp_path / "yolo.mcap", as_yolo)
+    report, written = run(tmp_path, bag, labels=Labels({"cup": CATEGORY}))
+    assert report.problems == () and report.boxes == report.found == 5
+    for message, same in zip(written[OBJECTS], expected[OBJECTS], strict=True):
+        [found], [other] = message.content.objects, same.content.objects
+        np.testing.assert_array_equal(found.box, other.box)
+        np.testing.assert_array_equal(pose_transform_of(found.pose.pose), pose_transform_of(other.pose.pose))
+
+
+def yolo(message: Any) -> Any:
+    """A yolo_msgs/DetectionArray with the boxes of a Detection2DArray, called cups."""
+    kinds = {name: message_class(f"yolo_msgs/msg/{name}") for name in YOLO_MSGS}
+    nowhere = message_class("geometry_msgs/msg/Pose")(
+        message_class("geometry_msgs/msg/Point")(0.0, 0.0, 0.0),
+        message_class("geometry_msgs/msg/Quaternion")(0.0, 0.0, 0.0, 1.0),
+    )
+    nothing = message_class("geometry_msgs/msg/Vector3")(0.0, 0.0, 0.0)
+    found = []
+    for each in message.detections:
+        centre = each.bbox.center.position
+        pose = kinds["Pose2D"](kinds["Point2D"](centre.x, centre.y), 0.0)
+        box = kinds["BoundingBox2D"](pose, kinds["Vector2"](each.bbox.size_x, each.bbox.size_y))
+        rest = (kinds["BoundingBox3D"](nowhere, nothing, ""), kinds["Mask"](0, 0, []))
+        points = (kinds["KeyPoint2DArray"]([]), kinds["KeyPoint3DArray"]([], ""))
+        found.append(kinds["Detection"](41, "cup", 0.9, "", box, *rest, *points))
+    return kinds["DetectionArray"](message.header, found)
+
+
+def test_points_of_another_sensor_give_the_scale(tmp_path: Path):
+    def as_points(sent: list[Sent]) -> list[Sent]:
+        shots = {shot.stamp_ns: shot for shot in painted_film().shots}
+        headers = [each.message.header if each.topic == DEPTH else None for each in sent]
+        return [
+            replace(each, topic="/points", message=cloud(header, shots[stamp_ns(header.stamp)])) if header else each
+            for each, header in zip(sent, headers, strict=True)
+        ]
+
+    bag = record(tmp_path / "film.mcap", as_points, depth=True)
+    out = tmp_path / "out.mcap"
+    report = replay(truthful_stream(), bag, out, ReplayOptions(depth="/points"))
+    assert report.problems == () and report.metric == 5
+    assert report.objects[f"{CATEGORY}_1"].scale == pytest.approx(UNIT_M, rel=0.03)
+
+
+def cloud(header: Any, shot: Shot) -> Any:
+    """The visible points in the frame of the camera's body, without order, behind four bytes of something else."""
+    ys, xs = np.nonzero(np.isfinite(shot.depth))
+    z = shot.depth[ys, xs]
+    cam = np.stack([(xs - CAMERA.K[0, 2]) * z, (ys - CAMERA.K[1, 2]) * z, CAMERA.K[0, 0] * z], axis=-1) / CAMERA.K[0, 0]
+    body = (cam @ BODY_R_OPTICAL.T).astype("<f4")
+    field = message_class("sensor_msgs/msg/PointField")
+    content = np.concatenate([np.zeros((len(body), 1), "<f4"), body], axis=1)
+    return message_class("sensor_msgs/msg/PointCloud2")(
+        header=replace(header, frame_id="camera_link"),
+        height=1, width=len(body), is_bigendian=False, point_step=16, row_step=16 * len(body), is_dense=True,
+        fields=[field(name, offset, 7, 1) for name, offset in (("x", 4), ("y", 8), ("z", 12))],
+        data=octets(content.tobytes()),
+    )  # fmt: skip
 
 
 def test_images_are_copied_where_they_are_wanted(tmp_path: Path):

@@ -62,6 +62,16 @@ def test_tasks_come_between_frames_and_are_never_dropped(worker, gate):
     assert gate.seen[:4] == [0, "t0", "t1", "t2"]
 
 
+def test_a_cancelled_task_does_not_run(worker, gate):
+    worker.submit(0)
+    assert gate.entered.acquire(timeout=PATIENCE_S)
+    given_up, kept = worker.call(lambda: gate.seen.append("no")), worker.call(lambda: gate.seen.append("yes"))
+    assert given_up.cancel()
+    gate.open.release()
+    kept.result(PATIENCE_S)
+    assert gate.seen == [0, "yes"]
+
+
 def test_errors_of_tasks_reach_who_asked(worker):
     with pytest.raises(ZeroDivisionError):
         worker.call(lambda: 1 // 0).result(PATIENCE_S)

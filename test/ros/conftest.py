@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,13 @@ pytest.importorskip("rclpy", reason="ROS 2 is not sourced")
 pytest.importorskip("onnxscript", reason="pip install 'uop3d[deploy]'")
 
 from ros.robot import NodeProcess, Robot  # noqa: E402
-from ros.scenery import Painter, write_model  # noqa: E402
+from ros.scenery import SIZE_M, Painter, write_model  # noqa: E402
+
+DEFAULTS = {
+    "models": [""], "sizes": [""], "target_frame": "", "detections": "vision_msgs", "image_transport": "raw",
+    "depth": "none", "plane_frame": "", "fixed_frame": "", "publish_unscaled": False, "frame_prefix": "",
+    "labels": [""], "publish_min_score": 0.0, "track.confirm_hits": 3, "device": "cpu",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,3 +56,26 @@ def node(robot: Robot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nod
     alive = node.alive
     status = node.end()
     assert alive and status == 0, node.output
+
+
+@pytest.fixture
+def activate(robot: Robot, node: NodeProcess, model: Path) -> Iterator[Callable[..., None]]:
+    """Configure and activate the node with parameters; afterwards it is as it was."""
+    changed: dict[str, Any] = {}
+
+    def start(**parameters: Any) -> None:
+        parameters = {"models": [str(model)], "sizes": [f"potato={SIZE_M}"], **parameters}
+        for name, value in parameters.items():
+            name = name.replace("__", ".")
+            changed[name] = DEFAULTS[name]
+            assert robot.set_parameter(name, value).successful
+        assert robot.transition("configure") and robot.transition("activate")
+        robot.wait_for_node()
+        robot.forget()
+
+    yield start
+    robot.transition("deactivate")
+    robot.transition("cleanup")
+    for name, value in changed.items():
+        robot.set_parameter(name, value)
+    robot.forget()

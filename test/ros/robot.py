@@ -48,9 +48,11 @@ TRANSITIONS = {
 class NodeProcess:
     """pose_node as a process of its own."""
 
-    def __init__(self, log: Path, parameters: dict[str, str], name: str = "pose_node") -> None:
-        words = [f"{key}:={value}" for key, value in parameters.items()]
-        arguments = [word for pair in words for word in ("-p", pair)]
+    def __init__(
+        self, log: Path, parameters: dict[str, str], name: str = "pose_node", topics: dict[str, str] | None = None
+    ) -> None:
+        arguments = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+        arguments += [word for key, value in (topics or {}).items() for word in ("-r", f"{key}:={value}")]
         self.log, self.name = log, name
         self._file = log.open("ab")
         self._process = subprocess.Popen(
@@ -85,7 +87,10 @@ class NodeProcess:
 class Robot:
     """Publishes what a camera and a detector publish, and collects what comes back."""
 
-    def __init__(self, node_name: str = "pose_node", topics: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, node_name: str = "pose_node", topics: dict[str, str] | None = None, optical: str = OPTICAL
+    ) -> None:
+        self.optical = optical
         names = {"image": "image", "camera_info": "camera_info", "detections": "detections", **(topics or {})}
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
@@ -138,7 +143,7 @@ class Robot:
 
     def info(self, camera: Camera, at_ns: int, **changes: Any) -> None:
         message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", d=[0.0] * 5)
-        message.header.frame_id = OPTICAL
+        message.header.frame_id = self.optical
         _stamp(message.header, at_ns)
         message.k = camera.K.reshape(-1)
         message.p = np.concatenate([camera.K, np.zeros((3, 1))], axis=1).reshape(-1)
@@ -147,7 +152,9 @@ class Robot:
         self.infos.publish(message)
 
     def image(self, pixels: np.ndarray, at_ns: int, **changes: Any) -> None:
-        self.images.publish(image_message(pixels, at_ns, **changes))
+        message = image_message(pixels, at_ns, **changes)
+        message.header.frame_id = self.optical
+        self.images.publish(message)
 
     def detect(self, detections: Sequence[Detection], at_ns: int) -> None:
         self.boxes.publish(detections_message(detections, at_ns))
@@ -199,8 +206,8 @@ class Robot:
 
     def wait_for_node(self, timeout_s: float = PATIENCE_S) -> None:
         """Until the node hears the camera and is heard."""
-        heard = self.node.count_subscribers
-        self.wait(lambda: heard("camera_info") and (heard("image") or heard("image/compressed")), timeout_s)
+        heard, images = self.node.count_subscribers, self.images.topic_name
+        self.wait(lambda: heard(self.infos.topic_name) and (heard(images) or heard(f"{images}/compressed")), timeout_s)
         self.wait(lambda: self.node.count_publishers(f"{self.target}/objects"))
         time.sleep(0.2)
 

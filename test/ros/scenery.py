@@ -76,7 +76,8 @@ class Painter:
     """Paints objects into images of one camera."""
 
     def __init__(self, camera: Camera = CAMERA) -> None:
-        self.camera, self._caster = camera, RayCaster(unit_potato())
+        self.camera, self.mesh = camera, unit_potato()
+        self._caster = RayCaster(self.mesh)
 
     def paint(self, *poses: np.ndarray) -> tuple[np.ndarray, list[Detection]]:
         """Image (H, W, 3) and a box per object."""

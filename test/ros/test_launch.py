@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from ros.commands import launched, run
 from ros.robot import OPTICAL, ROOT, Robot, static_transform
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from tf2_ros import StaticTransformBroadcaster
+from vision_msgs.msg import Detection3D, Detection3DArray
 
 from uop3d_core.geometry import rigid, rotation_error
+from uop3d_core.messages.quaternions import quat_xyzw_to_rotation
 from uop3d_core.messages.reading import transform_of
 from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
-
-
-@contextmanager
-def launched(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`ros2 launch`, interrupted at the end as by Ctrl-C."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            ["ros2", "launch", "uop3d_ros", *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(30)
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def write_detector(path: Path, box: np.ndarray) -> Path:
@@ -95,6 +79,29 @@ def test_pose_launch_with_a_detector(model: Path, painter: Painter, tmp_path: Pa
     assert "Traceback" not in log.read_text(), log.read_text()
 
 
+def test_a_killed_node_is_started_again(model: Path, painter: Painter, tmp_path: Path) -> None:
+    robot, (pixels, boxes) = Robot("phoenix"), painter.paint(placed())
+    arguments = [f"model:={model}", f"sizes:=potato={SIZE_M}", "respawn:=true", "name:=phoenix"]
+
+    def seen() -> bool:
+        robot.show(pixels, boxes, CAMERA, time.time_ns())
+        time.sleep(0.05)
+        return bool(robot.transforms)
+
+    try:
+        with launched(tmp_path / "log.txt", "pose.launch.py", *arguments) as launch:
+            for _ in range(2):
+                robot.wait(seen, 60)
+                started = psutil.Process(launch.pid).children(recursive=True)
+                [node] = [each for each in started if any("pose_node" in word for word in each.cmdline())]
+                node.kill()
+                robot.wait(lambda: not robot.node.count_publishers("phoenix/objects"), 60)
+                robot.forget()
+            robot.wait(seen, 60)
+    finally:
+        robot.close()
+
+
 def test_pregrasp_example(model: Path, painter: Painter, tmp_path: Path) -> None:
     robot = Robot()
     base_T_cam = rigid(np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0.0]]), np.array([0.3, 0.1, 1.2]))
@@ -115,11 +122,43 @@ def test_pregrasp_example(model: Path, painter: Painter, tmp_path: Path) -> None
                 time.sleep(0.1)
             example.terminate()
             output, _ = example.communicate()
-        assert "pre-grasp in base_link" in output, output
-        x, y, z = (float(v) for v in output.rpartition("[")[2].partition("]")[0].split(","))
-        expected = (base_T_cam @ rigid(np.eye(3), SIZE_M * truth[:3, 3]))[:3, 3] + [0, 0, 0.15]
-        np.testing.assert_allclose([x, y, z], expected, atol=0.03)
+        assert "gripper in base_link" in output, output
+        position, quat_xyzw = (np.array(yaml.safe_load(part)) for part in re.findall(r"\[.*?\]", output))
+        base_T_obj = base_T_cam @ rigid(truth[:3, :3], SIZE_M * truth[:3, 3])
+        np.testing.assert_allclose(position, base_T_obj[:3, 3] + [0, 0, 0.15], atol=0.03)
+        looking_down = base_T_obj[:3, :3] @ np.diag([1, -1, -1])
+        assert np.rad2deg(rotation_error(quat_xyzw_to_rotation(quat_xyzw), looking_down)) < 4
     finally:
+        robot.close()
+
+
+def test_collision_objects_example() -> None:
+    """An object comes into MoveIt's planning scene as a box, moves, and is taken out."""
+    moveit = pytest.importorskip("moveit_msgs.msg")
+    robot = Robot()
+    scenes = robot.listen(moveit.PlanningScene, "planning_scene")
+    found = robot.node.create_publisher(Detection3DArray, "pose_node/detections", 10)
+    message, mug = Detection3DArray(), Detection3D(id="mug_1")
+    message.header.frame_id = mug.header.frame_id = OPTICAL
+    mug.bbox.center.position.z, mug.bbox.center.orientation.w = 0.6, 1.0
+    mug.bbox.size.x, mug.bbox.size.y, mug.bbox.size.z = 0.12, 0.08, 0.1
+    example = subprocess.Popen([sys.executable, str(ROOT / "examples/collision_objects.py")], stderr=subprocess.PIPE)
+    try:
+        robot.wait(lambda: found.get_subscription_count() and robot.node.count_publishers("planning_scene"))
+        time.sleep(0.5)
+        for detections in ([mug], []):
+            message.detections = detections
+            scenes.clear()
+            found.publish(message)
+            robot.wait(lambda: scenes)
+            [box] = scenes[0].world.collision_objects
+            assert scenes[0].is_diff and (box.id, box.header.frame_id) == ("mug_1", OPTICAL)
+            assert box.operation == (box.ADD if detections else box.REMOVE)
+            if detections:
+                assert list(box.primitives[0].dimensions) == [0.12, 0.08, 0.1] and box.pose.position.z == 0.6
+    finally:
+        example.send_signal(signal.SIGINT)
+        example.communicate()
         robot.close()
 
 

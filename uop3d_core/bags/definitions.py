@@ -1,4 +1,4 @@
-"""Message types without ROS: the standard ones, vision_msgs and our own, as rosbags makes classes of their definitions.
+"""Message types without ROS: the standard ones, vision_msgs, yolo_msgs and our own, as rosbags makes classes of them.
 
 In: .msg files of uop3d_ros. Out: a type store. Definitions that a recording brings are compared with these and never
 used to make anything: rosbags makes classes by executing code.
@@ -32,6 +32,23 @@ VISION_MSGS = {
     "Detection3DArray": "std_msgs/Header header\nvision_msgs/Detection3D[] detections",
 }
 """Fields of vision_msgs since ROS 2 Humble."""
+YOLO_MSGS = {
+    "Point2D": "float64 x\nfloat64 y",
+    "Vector2": "float64 x\nfloat64 y",
+    "Pose2D": "yolo_msgs/Point2D position\nfloat64 theta",
+    "BoundingBox2D": "yolo_msgs/Pose2D center\nyolo_msgs/Vector2 size",
+    "BoundingBox3D": "geometry_msgs/Pose center\ngeometry_msgs/Vector3 size\nstring frame_id",
+    "Mask": "int32 height\nint32 width\nyolo_msgs/Point2D[] data",
+    "KeyPoint2D": "int32 id\nyolo_msgs/Point2D point\nfloat64 score",
+    "KeyPoint2DArray": "yolo_msgs/KeyPoint2D[] data",
+    "KeyPoint3D": "int32 id\ngeometry_msgs/Point point\nfloat64 score",
+    "KeyPoint3DArray": "yolo_msgs/KeyPoint3D[] data\nstring frame_id",
+    "Detection": "int32 class_id\nstring class_name\nfloat64 score\nstring id\nyolo_msgs/BoundingBox2D bbox\n"
+    "yolo_msgs/BoundingBox3D bbox3d\nyolo_msgs/Mask mask\nyolo_msgs/KeyPoint2DArray keypoints\n"
+    "yolo_msgs/KeyPoint3DArray keypoints3d",
+    "DetectionArray": "std_msgs/Header header\nyolo_msgs/Detection[] detections",
+}
+"""Fields of yolo_msgs (yolo_ros), of which boxes, names and scores are read."""
 OWN = "uop3d_ros"
 
 
@@ -47,8 +64,9 @@ def type_store() -> Typestore:
     except ImportError as error:
         raise ImportError("recordings need rosbags: pip install 'uop3d[bags]'") from error
     store, types = get_typestore(Stores.ROS2_HUMBLE), dict[str, Any]()
-    for name, text in VISION_MSGS.items():
-        types.update(get_types_from_msg(text, f"vision_msgs/msg/{name}"))
+    for package, definitions in (("vision_msgs", VISION_MSGS), ("yolo_msgs", YOLO_MSGS)):
+        for name, text in definitions.items():
+            types.update(get_types_from_msg(text, f"{package}/msg/{name}"))
     for path in sorted(_own_folder().glob("*.msg")):
         types.update(get_types_from_msg(path.read_text(encoding="utf-8"), f"{OWN}/msg/{path.stem}"))
     store.register(types)

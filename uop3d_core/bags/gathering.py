@@ -16,10 +16,17 @@ import numpy as np
 
 from uop3d_core.bags.losses import Losses
 from uop3d_core.bags.ordering import nearest
-from uop3d_core.bags.reading import TF, TF_STATIC, TRANSFORMS, Bag, Sources
+from uop3d_core.bags.reading import TF, TF_STATIC, TRANSFORMS, YOLO, Bag, Sources
 from uop3d_core.bags.transforms import Transforms
 from uop3d_core.geometry import Array
-from uop3d_core.messages.reading import Labels, camera_of, detections_of, stamp_ns, transform_of
+from uop3d_core.messages.reading import (
+    Labels,
+    camera_of,
+    detections_of,
+    stamp_ns,
+    transform_of,
+    yolo_detections_of,
+)
 from uop3d_core.predictions import read_timed_detections
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera, Detection
@@ -132,7 +139,7 @@ def gather(
     if with_transforms:
         moving = {name for name in (TF, TF_STATIC) if name in bag.topics and bag.topics[name].type == TRANSFORMS}
         if not moving:
-            raise ValueError(f"{bag.path} has no {TF}, so it does not tell how the camera moved in a fixed frame")
+            raise ValueError(f"{bag.path} has no {TF}, so it does not tell where other frames than the camera's are")
         topics |= moving
     boxes, transforms, cameras = Boxes(slop_ns), Transforms(), list[tuple[int, Camera]]()
     before, total = None, sum(bag.topics[topic].count for topic in topics)
@@ -146,7 +153,8 @@ def gather(
                 cameras += _camera(message.raw.log_ns, content, rectified, topic, losses)
                 before = key
         elif topic == sources.detections:
-            found, complaints = detections_of(content, labels)
+            read = yolo_detections_of if bag.topics[topic].type == YOLO else detections_of
+            found, complaints = read(content, labels)
             for complaint in complaints:
                 losses.add(f"boxes of {topic} that cannot be used", complaint)
             boxes.add(stamp_ns(content.header.stamp), found)

@@ -19,6 +19,7 @@ from uop3d_core.bags.storage import RawMessage, Topic
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO, DETECTIONS = "sensor_msgs/msg/CameraInfo", "vision_msgs/msg/Detection2DArray"
+YOLO, POINTS = "yolo_msgs/msg/DetectionArray", "sensor_msgs/msg/PointCloud2"
 TRANSFORMS = "tf2_msgs/msg/TFMessage"
 TF, TF_STATIC = "/tf", "/tf_static"
 
@@ -113,7 +114,7 @@ class Sources:
         image: pictures.
         info: their camera; None where it is given otherwise.
         detections: boxes; None where they are given otherwise.
-        depth: aligned depth, or None.
+        depth: aligned depth or a point cloud, or None.
     """
 
     image: str
@@ -148,11 +149,12 @@ def choose_sources(
     picture = _named(bag, image, (IMAGE, COMPRESSED)) if image else _only_camera(bag)
     box = None
     if detections or need_detections:
-        box = _named(bag, detections, (DETECTIONS,)) if detections else _only(bag, DETECTIONS, "boxes", "--detections")
+        kinds = (DETECTIONS, YOLO)
+        box = _named(bag, detections, kinds) if detections else _only(bag, kinds, "boxes", "--detections")
     camera = None
     if info or need_info:
         camera = _named(bag, info, (INFO,)) if info else _camera_of(bag, picture)
-    return Sources(picture, camera, box, _named(bag, depth, (IMAGE, COMPRESSED)) if depth else None)
+    return Sources(picture, camera, box, _named(bag, depth, (IMAGE, COMPRESSED, POINTS)) if depth else None)
 
 
 def _named(bag: Bag, name: str, types: Collection[str]) -> str:
@@ -178,12 +180,12 @@ def _only_camera(bag: Bag) -> str:
     raise ValueError(f"{bag.path} holds {what}; {listing(bag.topics)}")
 
 
-def _only(bag: Bag, type_name: str, what: str, option: str) -> str:
-    names = _of_type(bag, type_name)
+def _only(bag: Bag, types: Collection[str], what: str, option: str) -> str:
+    names = _of_type(bag, *types)
     if len(names) == 1:
         return names[0]
     found = f"several topics with {what}, choose one with {option}: {', '.join(names)}" if names else f"no {what}"
-    other = "" if names else f" ({type_name}): give them in a file with {option} FILE"
+    other = "" if names else f" ({' or '.join(types)}): give them in a file with {option} FILE"
     raise ValueError(f"{bag.path} holds {found}{other}; {listing(bag.topics)}")
 
 

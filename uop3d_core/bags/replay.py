@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from uop3d_core.bags.definitions import message_class, octets
+from uop3d_core.bags.distances import aligned_depth, points_in
 from uop3d_core.bags.gathering import Gathered, gather
-from uop3d_core.bags.images import depth_of, is_depth, rgb_of
+from uop3d_core.bags.images import is_depth, rgb_of
 from uop3d_core.bags.losses import Losses
 from uop3d_core.bags.ordering import Picture, in_order
-from uop3d_core.bags.reading import TF, TF_STATIC, Bag, Sources, choose_sources
+from uop3d_core.bags.reading import POINTS, TF, TF_STATIC, Bag, Sources, choose_sources
+from uop3d_core.bags.tally import ReplayReport, Tally
+from uop3d_core.bags.transforms import Transforms
 from uop3d_core.bags.writing import BagWriter, writing
 from uop3d_core.config import InferenceSettings, ReplaySettings
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.messages.building import Messages
 from uop3d_core.messages.markers import MarkerDrawer
 from uop3d_core.messages.placing import Place, place_tracks
@@ -32,7 +35,7 @@ from uop3d_core.pose.metric import MetricEvidence
 from uop3d_core.pose.stream import PoseStream, StreamResult
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Stopwatch
-from uop3d_core.types import Camera, Detection, Frame, TrackState
+from uop3d_core.types import Camera, Frame
 
 NODE = "/pose_node"
 OBJECTS, ESTIMATES = f"{NODE}/objects", f"{NODE}/estimates"
@@ -61,6 +64,7 @@ class ReplayOptions:
         rectified: whether the images are rectified.
         labels: what the detector calls the categories.
         fixed_frame: name of a frame in which the surroundings rest; TF tells how the camera moves in it.
+        target_frame: name of the frame that poses are given in, by TF; None: that of the image.
         unit_m: metres that an object unit is taken for where nothing tells the scale; NaN: such objects are in
             OBJECTS only.
         images: copy images, camera_info and TF into the new recording.
@@ -76,68 +80,10 @@ class ReplayOptions:
     rectified: bool = False
     labels: Labels = field(default_factory=Labels)
     fixed_frame: str | None = None
+    target_frame: str | None = None
     unit_m: float = math.nan
     images: bool = False
     settings: ReplaySettings = field(default_factory=ReplaySettings)
-
-
-@dataclass
-class Seen:
-    """One object over the whole replay.
-
-    Attributes:
-        category: of it.
-        first_ns, last_ns: stamps of the first and the last image in which it was tracked.
-        images: in how many it was tracked.
-        boxes: in how many of these it had a box.
-        confirmed: in how many it was confirmed.
-        score: of the last image.
-        scale: metres per object unit at the end; NaN unknown.
-    """
-
-    category: str
-    first_ns: int
-    last_ns: int = 0
-    images: int = 0
-    boxes: int = 0
-    confirmed: int = 0
-    score: float = 0.0
-    scale: float = math.nan
-
-
-@dataclass(frozen=True)
-class ReplayReport:
-    """What happened.
-
-    Attributes:
-        sources: the topics that were read.
-        images: images that went through the pipeline, of `recorded` ones.
-        recorded: images in the recording.
-        boxes: detections in them.
-        found: how many of these gave a pose.
-        metric: how many of these have a scale in metres.
-        placed: images with at least one object in markers and TF.
-        first_ns: stamp of the first image.
-        span_s: from the first image to the last.
-        objects: by name.
-        written: messages by topic of the new recording.
-        seconds: of every step over all images.
-        problems: what could not be read or used, one sentence each.
-    """
-
-    sources: Sources
-    images: int
-    recorded: int
-    boxes: int
-    found: int
-    metric: int
-    placed: int
-    first_ns: int
-    span_s: float
-    objects: dict[str, Seen]
-    written: dict[str, int]
-    seconds: dict[str, float]
-    problems: tuple[str, ...]
 
 
 def open_stream(
@@ -195,12 +141,10 @@ class _Run:
         self._stream, self._bag, self._sources = stream, bag, sources
         self._writer, self._options = writer, options
         self._losses, self._watch = Losses(), Stopwatch()
-        self._seconds: dict[str, float] = {}
+        self._tally = Tally(list(stream.templates), self._losses)
         self._build = Messages(message_class, stream.templates)
         self._markers = MarkerDrawer(self._build, octets)
-        self._objects: dict[str, Seen] = {}
-        self._images = self._boxes = self._found = self._metric = self._placed = self._index = 0
-        self._span: tuple[int, int] | None = None
+        self._index = 0
 
     def all_images(self, progress: Progress) -> None:
         """Look through the recording, then take image after image."""
@@ -217,11 +161,12 @@ class _Run:
             self._index += 1
             progress("images", self._index, total)
         progress("images", total, total)
-        self._seconds["reading"] = max(0.0, time.perf_counter() - begun - sum(self._seconds.values()))
+        seconds = self._tally.seconds
+        seconds["reading"] = max(0.0, time.perf_counter() - begun - sum(seconds.values()))
         self._losses.add("messages with boxes whose image is not there", count=gathered.boxes.left)
         if options.images:
             self._copy()
-        if not self._images:
+        if not self._tally.images:
             raise ValueError(f"{self._bag.path}: no image could be used: {'; '.join(self._problems)}")
 
     def _gather(self, progress: Progress) -> Gathered:
@@ -234,15 +179,27 @@ class _Run:
             options.labels,
             options.rectified,
             options.camera,
-            options.fixed_frame is not None,
+            self._needs_transforms,
             progress,
         )
         if options.boxes is not None:
             gathered.boxes.add_file(options.boxes, options.labels)
-        if options.fixed_frame is not None and options.fixed_frame not in gathered.transforms.frames:
-            known = ", ".join(gathered.transforms.frames)
-            raise ValueError(f"{self._bag.path}: TF knows no frame {options.fixed_frame}, only {known or 'none'}")
+        frames = gathered.transforms.frames
+        for name in (options.fixed_frame, options.target_frame):
+            if name is not None and name not in frames:
+                known = ", ".join(frames)
+                raise ValueError(f"{self._bag.path}: TF knows no frame {name}, only {known or 'none'}")
         return gathered
+
+    @property
+    def _needs_transforms(self) -> bool:
+        options = self._options
+        return options.fixed_frame is not None or options.target_frame is not None or self._points
+
+    @property
+    def _points(self) -> bool:
+        """Whether a point cloud stands for the depth image."""
+        return self._sources.depth is not None and self._bag.topics[self._sources.depth].type == POINTS
 
     def _take(self, picture: Picture, gathered: Gathered) -> None:
         """One image, unless something of it is missing."""
@@ -270,14 +227,17 @@ class _Run:
         frame_id = message.header.frame_id.lstrip("/")
         if not frame_id:
             self._losses.add(f"images that name no frame; theirs is called {NO_FRAME}")
-        place = Place(picture.stamp_ns, frame_id or NO_FRAME)
-        evidence, cam_T_fixed = self._evidence(picture, frame), self._cam_T_fixed(place, gathered)
+        frame_id = frame_id or NO_FRAME
+        place = self._place(picture.stamp_ns, frame_id, gathered.transforms)
+        if place is None:
+            return
+        evidence = self._evidence(picture, frame, frame_id, gathered.transforms)
+        cam_T_fixed = self._cam_T_fixed(picture.stamp_ns, frame_id, gathered.transforms)
         result = self._stream.process(picture.stamp_ns, frame, detections, evidence, cam_T_fixed)
-        self._count(place, detections, result)
+        self._tally.add(place, detections, result)
         with self._watch("writing"):
             self._write(place, raw.log_ns, result)
-        for step, seconds in (result.seconds | self._watch.taken()).items():
-            self._seconds[step] = self._seconds.get(step, 0.0) + seconds
+        self._tally.took(result.seconds | self._watch.taken())
 
     def _frame(self, message: Any, camera: Camera) -> Frame:
         if is_depth(message):
@@ -291,57 +251,40 @@ class _Run:
             )
         return frame
 
-    def _evidence(self, picture: Picture, frame: Frame) -> MetricEvidence | None:
+    def _place(self, stamp: int, frame_id: str, transforms: Transforms) -> Place | None:
+        """The header of what is written; None where TF does not tell the target frame at that time."""
+        target = self._options.target_frame
+        if target is None or target == frame_id:
+            return Place(stamp, frame_id)
+        cam_T_target = transforms.lookup(frame_id, target, stamp)
+        if cam_T_target is None:
+            self._losses.add(f"images were left out at whose time TF does not tell {frame_id} in {target}")
+            return None
+        return Place(stamp, target, inverse_rigid(cam_T_target))
+
+    def _cam_T_fixed(self, stamp: int, frame_id: str, transforms: Transforms) -> Array | None:
+        fixed = self._options.fixed_frame
+        found = None if fixed is None else transforms.lookup(frame_id, fixed, stamp)
+        if fixed is not None and found is None:
+            self._losses.add(f"images at whose time TF does not tell {frame_id} in {fixed}")
+        return found
+
+    def _evidence(self, picture: Picture, frame: Frame, frame_id: str, transforms: Transforms) -> MetricEvidence | None:
         """What tells the scale of this image's objects."""
-        if self._sources.depth is None:
+        topic = self._sources.depth
+        if topic is None:
             return None
         if picture.depth is None:
-            self._losses.add(f"images without depth of {self._sources.depth} at their time")
+            self._losses.add(f"images without depth of {topic} at their time")
             return None
         try:
             with self._watch("decoding"):
-                depth = depth_of(picture.depth)
+                if self._points:
+                    return MetricEvidence(points=points_in(frame_id, picture.depth, transforms))
+                return MetricEvidence(aligned_depth(picture.depth, frame.camera))
         except ValueError as error:
-            self._losses.add(f"depth images of {self._sources.depth} that cannot be used", str(error))
+            self._losses.add(f"depth of {topic} that cannot be used", str(error))
             return None
-        if depth.shape != (frame.camera.height, frame.camera.width):
-            reason = (
-                f"{depth.shape[1]} x {depth.shape[0]} pixels, the images {frame.camera.width} x {frame.camera.height}"
-            )
-            self._losses.add(f"depth images of {self._sources.depth} that are not aligned with the images", reason)
-            return None
-        return MetricEvidence(depth)
-
-    def _cam_T_fixed(self, place: Place, gathered: Gathered) -> Array | None:
-        fixed = self._options.fixed_frame
-        if fixed is None:
-            return None
-        found = gathered.transforms.lookup(place.frame_id, fixed, place.stamp_ns)
-        if found is None:
-            self._losses.add(f"images at whose time TF does not tell {place.frame_id} in {fixed}")
-        return found
-
-    def _count(self, place: Place, detections: list[Detection], result: StreamResult) -> None:
-        self._images += 1
-        self._boxes += len(detections)
-        self._found += sum(estimate.found for estimate in result.estimates)
-        self._metric += sum(math.isfinite(estimate.scale) for estimate in result.estimates if estimate.found)
-        first = place.stamp_ns if self._span is None else min(self._span[0], place.stamp_ns)
-        self._span = first, max(place.stamp_ns, self._span[1] if self._span else first)
-        for detection in detections:
-            if detection.label not in ("", *self._stream.templates):
-                known = ", ".join(self._stream.templates)
-                reason = f"map it with --label {detection.label}={next(iter(self._stream.templates))}"
-                self._losses.add(f"boxes with the label {detection.label!r}, but the models are of {known}", reason)
-        for warning in result.warnings:
-            self._losses.add("warnings about the scale in metres", warning)
-        for track in result.tracks:
-            name = place.name(track.category, track.id)
-            seen = self._objects.setdefault(name, Seen(track.category, place.stamp_ns))
-            seen.last_ns, seen.images = place.stamp_ns, seen.images + 1
-            seen.boxes += track.detection is not None
-            seen.confirmed += track.state is TrackState.CONFIRMED
-            seen.score, seen.scale = track.estimate.score, track.estimate.scale
 
     def _write(self, place: Place, log_ns: int, result: StreamResult) -> None:
         placed = place_tracks(place, result.tracks, self._options.unit_m)
@@ -352,7 +295,7 @@ class _Run:
         write(POSES, log_ns, self._build.poses(place, placed))
         write(MARKERS, log_ns, self._markers.draw(place, placed))
         if placed:
-            self._placed += 1
+            self._tally.placed += 1
             write(TF, log_ns, self._build.transforms(place, placed))
 
     def _copy(self) -> None:
@@ -370,19 +313,5 @@ class _Run:
 
     def report(self) -> ReplayReport:
         """What happened."""
-        span = self._span or (0, 0)
-        return ReplayReport(
-            self._sources,
-            self._images,
-            self._bag.topics[self._sources.image].count,
-            self._boxes,
-            self._found,
-            self._metric,
-            self._placed,
-            span[0],
-            (span[1] - span[0]) / 1e9,
-            self._objects,
-            dict(self._writer.counts),
-            dict(self._seconds),
-            tuple(self._problems),
-        )
+        recorded = self._bag.topics[self._sources.image].count
+        return self._tally.report(self._sources, recorded, self._writer.counts, self._problems)

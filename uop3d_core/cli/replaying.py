@@ -15,7 +15,7 @@ from uop3d_core.cli.console import out, progress_bars
 from uop3d_core.cli.options import Device, OtherBackbone, Set, inference_settings
 
 if TYPE_CHECKING:
-    from uop3d_core.bags.replay import ReplayReport
+    from uop3d_core.bags.tally import ReplayReport
     from uop3d_core.pose.scale import KnownSize
 
 
@@ -48,7 +48,7 @@ def replay(
         list[str] | None,
         typer.Option(metavar="LABEL=CATEGORY", help="what the detector calls a category; *= tries all; repeatable"),
     ] = None,
-    depth: Annotated[str | None, typer.Option(metavar="TOPIC", help="depth aligned with the images")] = None,
+    depth: Annotated[str | None, typer.Option(metavar="TOPIC", help="aligned depth, or a point cloud")] = None,
     size: Annotated[
         list[str] | None,
         typer.Option(metavar="[CATEGORY=]M", help="diagonal of the objects' box in metres; repeatable"),
@@ -61,6 +61,10 @@ def replay(
     ] = None,
     fixed_frame: Annotated[
         str | None, typer.Option("--fixed-frame", metavar="FRAME", help="frame of TF in which the camera moved")
+    ] = None,
+    target_frame: Annotated[
+        str | None,
+        typer.Option("--target-frame", metavar="FRAME", help="frame of TF to give poses in, not the camera's"),
     ] = None,
     images: Annotated[bool, typer.Option("--images", help="copy images, camera_info and TF as well")] = False,
     picture: Annotated[
@@ -90,6 +94,8 @@ def replay(
     check_target(out_file)
     if unit is not None and not 0 < unit < math.inf:
         raise ValueError(f"--unit must be positive metres, got {unit}")
+    if picture is not None and target_frame is not None:
+        raise ValueError("--picture draws what is given in the camera's frame: leave out --target-frame for it")
     settings, in_file = inference_settings(changes), detections is not None and detections.endswith(".json")
     options = ReplayOptions(
         image,
@@ -101,6 +107,7 @@ def replay(
         rectified=rectified,
         labels=Labels.parse(label or []),
         fixed_frame=fixed_frame,
+        target_frame=target_frame,
         unit_m=math.nan if unit is None else unit,
         images=images,
         settings=settings.replay,

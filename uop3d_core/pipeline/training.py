@@ -37,7 +37,10 @@ from uop3d_core.runs import (
     fingerprint,
     read_json_object,
 )
+from uop3d_core.timings import StageClock
 from uop3d_core.types import Capture
+
+STAGES = ("features", "training", "rehearsal", "calibration")
 
 logger = logging.getLogger(__name__)
 
@@ -150,12 +153,15 @@ def train(
             )
             for name, capture in captures.items()
         }
-        folder = _working_folder(run, inputs)
+        folder, clock = _working_folder(run, inputs), StageClock(run.timings, dict.fromkeys(STAGES, mark))
+        progress = clock.told(progress)
         shown = [without_frames(capture, left_out.get(name, ())) for name, capture in captures.items()]
-        training = gather(shown, meshes, aligned.alignment, template, backbone, settings.train, folder, progress)
-        network, provenance = fit(training, settings.train, folder, "training", progress=progress)
+        with clock("features"):
+            training = gather(shown, meshes, aligned.alignment, template, backbone, settings.train, folder, progress)
+        with clock("training"):
+            network, provenance = fit(training, settings.train, folder, "training", progress=progress)
         if settings.train.rehearsal > 0:
-            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress)
+            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress, clock)
             provenance |= {"calibration": calibration.to_json(), "held_out_in_rehearsal": held}
         metadata = {
             **provenance,

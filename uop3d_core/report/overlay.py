@@ -43,12 +43,17 @@ class Overlay:
             canvas = self._draw_one(canvas, camera, estimate, factor)
         return canvas
 
+    def draw_pose(self, canvas: Array, camera: Camera, cam_T_obj: Array, bold: float = 1.0) -> Array:
+        """Lay the template and its axes over a picture of the camera; lines are `bold` times as wide as usual."""
+        unit = bold * max(camera.width, camera.height) / MIN_SIDE
+        canvas = draw_shape(canvas, self._shape, camera, cam_T_obj, 1.6 * unit)
+        return draw_axes(canvas, camera, cam_T_obj, 2.6 * unit)
+
     def _draw_one(self, canvas: Array, camera: Camera, estimate: PoseEstimate, factor: int) -> Array:
         unit = max(camera.width, camera.height) / MIN_SIDE
         box = (np.asarray(estimate.detection.bbox_xyxy) + 0.5) * factor - 0.5
         if estimate.found:
-            canvas = draw_shape(canvas, self._shape, camera, estimate.cam_T_obj, 1.6 * unit)
-            canvas = draw_axes(canvas, camera, estimate.cam_T_obj, 2.6 * unit)
+            canvas = self.draw_pose(canvas, camera, estimate.cam_T_obj)
             text = f"{estimate.detection.label} {estimate.score:.2f}".strip()
         else:
             text = f"{estimate.detection.label}: no pose".strip(": ")

@@ -1,0 +1,28 @@
+"""The commands of ROS, as a person would give them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def launched(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`ros2 launch`, interrupted at the end as by Ctrl-C."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["ros2", "launch", "uop3d_ros", *arguments], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
