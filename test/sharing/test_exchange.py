@@ -132,6 +132,9 @@ def test_where_nothing_can_be_taken_or_put(tmp_path, model, shelf):
         push([model, trained(tmp_path / "car.safetensors", category="car")], FolderShelf(tmp_path / "s"))
     with pytest.raises(ValueError, match="rename it"):
         push([trained(tmp_path / "my model.safetensors")], FolderShelf(tmp_path / "s"))
+    (tmp_path / "weights.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match="ends in .safetensors, .onnx, .xml"):
+        push([tmp_path / "weights.bin"], FolderShelf(tmp_path / "s"))
     with pytest.raises(ValueError, match="rename one"):
         push([model, model], FolderShelf(tmp_path / "s"))
     with pytest.raises(ValueError, match="no model to push"):

@@ -16,7 +16,7 @@ from uop3d_core.report.markup import count, listed, number, percent, seen_from
 from uop3d_core.types import Symmetry
 
 SURE, MOST_NAMED = 0.9, 6
-FAR_DEG = 90.0
+WRONG_DEG, FAR_DEG = 30.0, 90.0
 NEARLY = 0.999
 """The cosine of 2.6 degrees: an axis so near to one of obj is called by its name."""
 LEARNED, GOOD, FAILED = "What was learned", "How good it is", "What failed, what to look at"
@@ -58,7 +58,7 @@ def _learned(content: Content) -> list[str]:
         return [*sentences, "No model was trained yet: uop3d train makes one."]
     about = content.model.about["metadata"]
     views, captures = about.get("views", "?"), len(trained_on(about))
-    size = f"{content.model.megabytes:.0f} MB"
+    size = f"{content.model.megabytes:.1f} MB"
     return [
         *sentences,
         f"A model of {size} was trained on {views} views of {count(captures, 'capture')}.",
@@ -134,7 +134,10 @@ def _pose_failures(pose: PoseFigures) -> list[str]:
     lost = [image for image in pose.images if not image.found]
     if lost:
         sentences.append(f"No pose was found in {len(lost)} of {len(pose.images)} images.")
-    far = [image for image in pose.images if image.found and image.error_deg > FAR_DEG]
+    wrong = [image for image in pose.images if image.found and image.error_deg > WRONG_DEG]
+    far = [image for image in wrong if image.error_deg > FAR_DEG]
+    if len(wrong) > len(far):
+        sentences.append(f"{len(wrong)} of {len(pose.images)} poses are off by more than {WRONG_DEG:.0f}°.")
     if far:
         places = [
             f"{image.capture} {image.frame}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -86,11 +86,11 @@ def push(
 
 def _stage(path: Path, folder: Path) -> ModelFacts:
     """Copy a model's files into the folder, as they are to be shared."""
-    from uop3d_core.models import READERS
-
+    if path.suffix.lower() not in OPENED:
+        raise ValueError(f"{path}: a model file ends in {', '.join(OPENED)}")
     for file in model_files(path):
-        if not NAME.fullmatch(file.name) or file.suffix.lower() not in ENDINGS:
-            raise ValueError(f"{file}: rename it to letters, digits, '.', '_', '-', with one of {', '.join(ENDINGS)}")
+        if not NAME.fullmatch(file.name):
+            raise ValueError(f"{file}: rename it to letters, digits, '.', '_' and '-'")
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such model file")
         if (folder / file.name).exists():
@@ -98,14 +98,11 @@ def _stage(path: Path, folder: Path) -> ModelFacts:
         shutil.copyfile(file, folder / file.name)
     if path.suffix.lower() == ".safetensors":
         _forget_folder(folder / path.name)
-    assert path.suffix.lower() in READERS
     return model_facts(folder / path.name)
 
 
 def _forget_folder(path: Path) -> None:
     """Leave the name of the backbone's weights in a trained model, and not where they are on this machine."""
-    from dataclasses import replace
-
     from uop3d_core.correspondence.checkpoint import load_model, save_model
 
     model = load_model(path)
