@@ -103,7 +103,11 @@ class _Gathered:
 
 
 def write_report(
-    run_folder: Path, out_file: Path | None = None, *, pose: Path | None = None, progress: Progress = silent
+    run_folder: Path | str,
+    out_file: Path | str | None = None,
+    *,
+    pose: Path | str | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Write the report of a run.
 
@@ -119,14 +123,18 @@ def write_report(
     Raises:
         FileNotFoundError: this is no run, or it is not aligned, or there is no file `pose`.
         ValueError: something in it is damaged, `pose` holds something else, or the name does not end with .html.
+
+    Examples:
+        >>> write_report("runs/mug", "report.html").name
+        'report.html'
     """
-    run = Run(run_folder)
+    run = Run(Path(run_folder))
     out_file = run.report if out_file is None else Path(out_file)
     if out_file.is_dir():
         raise IsADirectoryError(f"{out_file} is a folder: give a file, e.g. {out_file / 'report.html'}")
     if out_file.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{out_file}: the name of a report ends with .html")
-    figures = None if pose is None else read_figures(pose)
+    figures = None if pose is None else read_figures(Path(pose))
     write_text(out_file, render(gather(run, figures, progress)))
     return out_file
 
