@@ -1,7 +1,7 @@
 """What the site shows besides docs/*.md: tables of settings, files of the repository, pages that stand elsewhere.
 
-In: the pages of mkdocs. Out: the same, with ``<!-- settings: NAME [STAGE] -->`` replaced by a table made from the class in
-`uop3d_core.config`, and links that lead out of docs/ to copies of those files under repository/.
+In: the pages of mkdocs. Out: the same, with ``<!-- settings: NAME [STAGE] -->`` replaced by a table made from the class
+in `uop3d_core.config`, and links that lead out of docs/ to copies of those files under repository/.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that stand elsewhere, and the files that pages link to."""
     for name, source in PAGES.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, name, content=INSIDE.sub("", text)))
+        text = INSIDE.sub("", (ROOT / source).read_text(encoding="utf-8"))
+        for page, stands_at in PAGES.items():
+            text = text.replace(f"]({stands_at})", f"]({page})")
+        files.append(File.generated(config, name, content=text))
     for path in sorted(set(linked(files))):
         files.append(File.generated(config, f"repository/{path}", abs_src_path=str(ROOT / path)))
     return files
@@ -99,5 +101,5 @@ def allowed(field: FieldInfo) -> str:
         for limit in field.metadata
         if getattr(limit, sign, None) is not None
     )
-    kind = "list of numbers" if get_origin(field.annotation) is tuple else "whole number" if field.annotation is int else ""
-    return ", ".join(part for part in (kind, *limits) if part)
+    kinds = ["list of numbers"] if get_origin(field.annotation) is tuple else []
+    return ", ".join([*kinds, *(["whole number"] if field.annotation is int else []), *limits])

@@ -1,4 +1,6 @@
-"""The five pictures of docs/index.md, from a finished demo: python docs/making/pictures.py runs/demo
+"""The five pictures of docs/index.md, from a finished demo.
+
+    python docs/making/pictures.py runs/demo
 
 In: the folder that `make demo` wrote. Out: docs/images/concept_1.jpg to concept_5.jpg.
 Colours stand for places on the template: the same place has the same colour on every object.
@@ -7,25 +9,25 @@ Colours stand for places on the template: the same place has the same colour on 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from uop3d_core import Detection, Overlay, PoseEstimator, read_capture
-from uop3d_core.geometry import Array, rigid
+from uop3d_core.geometry import Array
 from uop3d_core.images import mask_box
+from uop3d_core.pipeline.loops import unit_frame
 from uop3d_core.raycast import RayCaster
-from uop3d_core.report.overlay import draw_axes
-from uop3d_core.report.sheets import CORNER, contact_sheet, write_image
 from uop3d_core.report.shading import ShadedMesh, blend
-from uop3d_core.report.tiles import tile_camera
-from uop3d_core.runs import MESH, AlignmentRecord, Run, load
+from uop3d_core.report.sheets import CORNER, contact_sheet, write_image
+from uop3d_core.report.tiles import CLAY, tile_camera
+from uop3d_core.runs import MESH, Run, load
 from uop3d_core.types import Frame, Mesh, Sim3, Template
 
 OUT = Path(__file__).resolve().parents[1] / "images"
-SIDE = 260
+SIDE = 220
 COLUMNS = 5
 
 
@@ -40,8 +42,8 @@ def main(demo: Path) -> None:
     frames = [frame for name in unseen for frame in read_capture(captures / name).frames[2::5]][:COLUMNS]
     strips = (
         [strip(read_capture(captures / name).frames) for name in names],
-        [shape(run, name, aligned, template, gauge) for name in names for gauge in [own_world(run, name)]],
-        [shape(run, name, aligned, template, aligned.alignment.captures[name].obj_T_world) for name in names],
+        [in_its_world(surface(run, name)) for name in names],
+        [in_the_frame(surface(run, name), aligned.alignment.captures[name].obj_T_world, template) for name in names],
         [beliefs(estimator, frame) for frame in frames],
         [pose(estimator, frame) for frame in frames],
     )
@@ -55,13 +57,6 @@ def strip(frames: Sequence[Frame]) -> Array:
     return np.concatenate([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for image in chosen])
 
 
-def own_world(run: Run, name: str) -> Sim3:
-    """The capture's own world, only centred and brought to size."""
-    mesh = surface(run, name)
-    scale = 1 / mesh.diameter
-    return Sim3(scale, np.eye(3), -scale * (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2)
-
-
 def surface(run: Run, name: str) -> Mesh:
     """The coarse mesh of a capture, in its world."""
     mesh = load(run.mesh(name), None, MESH)
@@ -70,11 +65,17 @@ def surface(run: Run, name: str) -> Mesh:
     return mesh
 
 
-def shape(run: Run, name: str, aligned: AlignmentRecord, template: Template, view_T_world: Sim3) -> Array:
-    """A capture's mesh in some frame, coloured by where it lies on the template."""
-    mesh = surface(run, name)
-    colours = place_colours(aligned.alignment.captures[name].obj_T_world.apply(mesh.vertices), template)
-    return draw(mesh.transformed(view_T_world), colours)
+def in_its_world(mesh: Mesh) -> Array:
+    """A capture's mesh as it lies in its own world, centred and brought to size; nobody knows its places yet."""
+    return draw(
+        mesh.transformed(unit_frame(mesh)), np.tile(np.asarray(CLAY, dtype=np.float64), (len(mesh.vertices), 1))
+    )
+
+
+def in_the_frame(mesh: Mesh, obj_T_world: Sim3, template: Template) -> Array:
+    """The same in the common frame, coloured by where it lies on the template."""
+    moved = mesh.transformed(obj_T_world)
+    return draw(moved, place_colours(moved.vertices, template))
 
 
 def place_colours(points: Array, template: Template) -> Array:
