@@ -12,8 +12,8 @@ if (location.protocol === "file:") {
         '<script>self.postMessage = data => parent.postMessage(data, "*")</script>' +
         `<script src="${new URL(url, document.baseURI).href.replaceAll('"', "%22")}"></script>`
       this.frame.addEventListener("load", () => {
-        for (const data of this.waiting.splice(0)) this.frame.contentWindow.postMessage(data, "*")
         this.ready = true
+        for (const data of this.waiting.splice(0)) this.postMessage(data)
       })
       window.addEventListener("message", ({ source, data }) => {
         if (source === this.frame.contentWindow) this.dispatchEvent(new MessageEvent("message", { data }))
@@ -22,8 +22,8 @@ if (location.protocol === "file:") {
     }
 
     postMessage(data) {
-      if (this.ready) this.frame.contentWindow.postMessage(data, "*")
-      else this.waiting.push(data)
+      if (!this.ready) this.waiting.push(data)
+      else this.frame.contentWindow.dispatchEvent(new MessageEvent("message", { data }))
     }
   }
 }

@@ -66,6 +66,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return OUTSIDE.sub(r"repository/\1", markdown)
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Leave out the page for addresses that do not exist, which only a server can show."""
+    (Path(config.site_dir) / "404.html").unlink(missing_ok=True)
+
+
 def settings_table(name: str, stage: str | None) -> str:
     """Markdown table of a settings class.
 
