@@ -91,7 +91,7 @@ def test_every_setting_and_every_name_is_there(site: Path, pages: dict[Path, Par
 def test_defaults_and_ranges_are_told(site: Path):
     stages = (site / "stages.html").read_text(encoding="utf-8")
     row = stages[stages.index("<td><code>surface.mask_tolerance</code>") :].split("</tr>")[0]
-    assert "<code>0.03</code>" in row and "at least 0, less than 0.5" in row and "wrongly exclude" in row
+    assert "<code>0.03</code>" in row and "≥ 0, &lt; 0.5" in row and "wrongly exclude" in row
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

@@ -23,7 +23,7 @@ PAGES = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 OUTSIDE = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 INSIDE = re.compile(r"(?<=\]\()docs/")
 MARK = re.compile(r"<!-- settings: (\w+)(?: (\w+))? -->")
-SIGNS = (("gt", "more than {}"), ("ge", "at least {}"), ("lt", "less than {}"), ("le", "at most {}"))
+SIGNS = (("gt", "> {}"), ("ge", "≥ {}"), ("lt", "< {}"), ("le", "≤ {}"))
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -107,4 +107,4 @@ def allowed(field: FieldInfo) -> str:
         if getattr(limit, sign, None) is not None
     )
     kinds = ["list of numbers"] if get_origin(field.annotation) is tuple else []
-    return ", ".join([*kinds, *(["whole number"] if field.annotation is int else []), *limits])
+    return ", ".join([*kinds, *(["whole"] if field.annotation is int else []), *limits])
