@@ -220,6 +220,24 @@ def test_photos_taken_twice_are_left_out(scene, tmp_path):
     assert len(pictures.chosen) == 4 and "1 photos were left out" in pictures.notes[0]
 
 
+def test_blurred_photos_are_left_out(scene, tmp_path):
+    folder = photos(scene, tmp_path / "in", 6)
+    Image.fromarray(cv2.GaussianBlur(scene.images[33], (0, 0), 9)).save(folder / "9.png")
+    pictures = pictures_of_folder(folder, tmp_path / "out", FrameSettings())
+    assert len(pictures.chosen) == 6 and pictures.notes == ("blurred photos were left out: 9.png",)
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {p.file for p in pictures.chosen}
+    assert len(pictures_of_folder(folder, tmp_path / "all", FrameSettings(blur=0)).chosen) == 7
+
+
+def test_blurred_frames_are_left_out(scene, tmp_path):
+    """Where a whole stretch of the film is blurred, not even its sharpest frame is taken."""
+    images = np.array([cv2.GaussianBlur(m, (0, 0), 6) if 12 <= i < 20 else m for i, m in enumerate(scene.images)])
+    path = replace(scene, images=images).write_video(tmp_path / "v.mp4")
+    chosen = pictures_of_video(path, tmp_path, FrameSettings(count=20)).chosen
+    times = [round(float(picture.source.split(" at ")[1].removesuffix(" s")) * 10) for picture in chosen]
+    assert len(times) > 12 and not any(12 <= time < 20 for time in times)
+
+
 def test_names_of_photos_are_not_used_as_paths(scene, tmp_path):
     folder = photos(scene, tmp_path / "in")
     (tmp_path / "secret.png").write_bytes((folder / "0.png").read_bytes())

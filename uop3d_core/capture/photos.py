@@ -12,7 +12,15 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from uop3d_core.capture.gravity import up_of_photo
-from uop3d_core.capture.pictures import Picture, Pictures, movement, scaled_down, small_grey, write_picture
+from uop3d_core.capture.pictures import (
+    Picture,
+    Pictures,
+    movement,
+    scaled_down,
+    sharp_enough,
+    small_grey,
+    write_picture,
+)
 from uop3d_core.config import FrameSettings
 from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
@@ -72,7 +80,20 @@ def pictures_of_folder(
         progress("photos", index + 1, len(taken))
     if twice:
         notes.append(f"{twice} photos were left out because they show the same as the one before")
-    return Pictures(tuple(chosen), False, tuple(notes))
+    kept = _without_blurred(chosen, out, settings.blur)
+    if len(kept) < len(chosen):
+        names = ", ".join(picture.source for picture in chosen if picture not in kept)
+        notes.append(f"blurred photos were left out: {names}")
+    return Pictures(tuple(kept), False, tuple(notes))
+
+
+def _without_blurred(chosen: list[Picture], out: Path, share: float) -> list[Picture]:
+    """The sharp ones; the files of the others are removed."""
+    sharp = sharp_enough([picture.sharpness for picture in chosen], share)
+    for picture in (picture for picture, good in zip(chosen, sharp, strict=True) if not good):
+        (out / "images" / picture.file).unlink()
+        (out / "given" / f"{picture.name}.png").unlink(missing_ok=True)
+    return [picture for picture, good in zip(chosen, sharp, strict=True) if good]
 
 
 def _evenly(files: list[Path], count: int) -> list[Path]:

@@ -153,3 +153,9 @@ def well_spread(sharp: Sequence[float] | Array, moved: Sequence[float], count: i
     order = np.lexsort((-np.asarray(sharp), piece))
     first = np.unique(piece[order], return_index=True)[1]
     return sorted(int(index) for index in order[first])
+
+
+def sharp_enough(sharp: Sequence[float] | Array, share: float) -> Array:
+    """(N,) bool: not blurred, that is at least `share` as sharp as the median."""
+    values = np.asarray(sharp, dtype=np.float64)
+    return np.asarray(values >= share * np.median(values)) if len(values) else np.zeros(0, bool)

@@ -21,6 +21,7 @@ from uop3d_core.capture.pictures import (
     Pictures,
     movement,
     scaled_down,
+    sharp_enough,
     sharpness,
     well_spread,
     write_picture,
@@ -65,7 +66,8 @@ def pictures_of_video(path: Path, folder: Path, settings: FrameSettings, progres
         )
     sharp = np.array([sharpness(look.grey) for look in looks])
     moved = [0.0, *(movement(a.grey, b.grey) for a, b in zip(looks, looks[1:], strict=False))]
-    chosen = [looks[index] for index in well_spread(sharp, moved, settings.count, settings.motion)]
+    spread = np.array(well_spread(sharp, moved, settings.count, settings.motion))
+    chosen = [looks[index] for index in spread[sharp_enough(sharp[spread], settings.blur)]]
     notes = tuple(_notes(path, sampled.count, looks[-1].time_s))
     return Pictures(tuple(_write(path, folder, chosen, settings, progress)), True, notes)
 

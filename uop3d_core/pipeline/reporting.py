@@ -153,11 +153,11 @@ class _Gathered:
 
 
 def write_report(
-    run_folder: Path,
-    out_file: Path | None = None,
+    run_folder: Path | str,
+    out_file: Path | str | None = None,
     *,
-    pose: Path | None = None,
-    against: Path | None = None,
+    pose: Path | str | None = None,
+    against: Path | str | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write the report of a run.
@@ -175,18 +175,23 @@ def write_report(
     Raises:
         FileNotFoundError: this is no run, or it is not aligned, or there is no file `pose`.
         ValueError: something in it is damaged, `pose` holds something else, or the name does not end with .html.
+
+    Examples:
+        >>> write_report("runs/mug", "report.html").name
+        'report.html'
     """
-    run = Run(run_folder)
+    run = Run(Path(run_folder))
     out_file = run.report if out_file is None else Path(out_file)
     if out_file.is_dir():
         raise IsADirectoryError(f"{out_file} is a folder: give a file, e.g. {out_file / 'report.html'}")
     if out_file.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{out_file}: the name of a report ends with .html")
-    content = gather(run, pose, progress)
+    content = gather(run, None if pose is None else Path(pose), progress)
     if against is not None:
-        if Run(against).folder == run.folder:
+        other = Run(Path(against))
+        if other.folder == run.folder:
             raise ValueError(f"{against} is the run itself: give another one to compare with")
-        content = replace(content, other=compared(content, gather(Run(against), pictures=False)))
+        content = replace(content, other=compared(content, gather(other, pictures=False)))
     write_text(out_file, render(content))
     return out_file
 

@@ -29,7 +29,18 @@ MIN_SIDE = 512
 
 
 class Overlay:
-    """Draws estimates of one category."""
+    """Draws estimates of one category.
+
+    Examples:
+        >>> from uop3d_core import Camera, Detection, Frame, Overlay, PoseEstimator, read_rgb
+        >>> estimator = PoseEstimator.load("runs/mug/model.safetensors")
+        >>> camera = Camera(K=[[115, 0, 47.5], [0, 115, 47.5], [0, 0, 1]], width=96, height=96)
+        >>> frame = Frame("photo", camera, read_rgb("photo.jpg"))
+        >>> estimates = estimator(frame, [Detection([20, 15, 75, 80])])
+        >>> picture = Overlay(estimator.model.template).draw(frame.image, camera, estimates)
+        >>> picture.shape  # small images are enlarged
+        (480, 480, 3)
+    """
 
     def __init__(self, template: Template) -> None:
         """Prepare the template."""
