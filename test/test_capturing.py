@@ -33,8 +33,9 @@ SETTINGS = CaptureSettings.model_validate(CHANGES)
 OPTIONS = [f"--set={stage}.{key}={value}" for stage, keys in CHANGES.items() for key, value in keys.items()]
 VIEWS = 36
 MAKE = """
-import json, sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background, it is ignored otherwise
 from uop3d_core.config import CaptureSettings
 from uop3d_core.pipeline.capturing import Filmed, make_capture
 video, folder, settings = sys.argv[1:]
