@@ -6,7 +6,7 @@ RESNET := benchmarks/resnet50v2_backbone
 RESNET_PROJECT := $(wildcard $(RESNET)/pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 8
@@ -34,10 +34,14 @@ lint: setup ## check style, formatting and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy uop3d_core
 
+docs: setup ## the documentation as a site that works from disk, into site/
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(PY) -m mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
 bench: demo ## compare with the published method, on the demo's captures and model
 	@$(PY) benchmarks/alignment.py runs/demo/captures/mug --backbone hog --only mug_00 mug_01 mug_02 mug_03 --json runs/demo/bench_alignment.json
 	@$(PY) benchmarks/pose.py runs/demo/run runs/demo/captures/mug --every 4 --json runs/demo/bench_pose.json
 
 clean: ## remove .venv, caches and build products, but not runs/
-	@rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage ./*.egg-info
+	@rm -rf .venv build install log site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage ./*.egg-info
 	@find uop3d_core uop3d_ros test benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

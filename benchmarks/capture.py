@@ -1,6 +1,7 @@
 """What captures from pictures alone are worth: cameras and masks beside the truth, and the time of every stage.
 
-    python benchmarks/capture.py films FOLDER --count 4      # made-up phone videos, captures of them, both compared
+    python benchmarks/capture.py films FOLDER --count 4      # made-up phone videos, captures, their alignment
+    python benchmarks/capture.py films FOLDER --plain        # the same on bare tables
     python benchmarks/capture.py photos CO3D_APPLE FOLDER    # a folder with images/ and transforms.json of true cameras
 
 In: a folder to work in. Out: lines of JSON on standard output, captures and their pictures in the folder.
@@ -9,6 +10,7 @@ In: a folder to work in. Out: lines of JSON on standard output, captures and the
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import resource
@@ -22,6 +24,7 @@ from uop3d_core.capture.nerfstudio import OPENGL_T_OPENCV, read_nerfstudio
 from uop3d_core.capture.synthetic.phone import Film, Filming, film_mug
 from uop3d_core.config import CaptureSettings
 from uop3d_core.geometry import Array, closest_rotation, inverse_rigid, rotation_error
+from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.capturing import Filmed, Verdict, make_capture
 
 
@@ -40,34 +43,40 @@ class Clock:
         self._last = now
 
 
-def capture_of(source: Path, folder: Path) -> tuple[Verdict, dict[str, Any]]:
+def capture_of(source: Path, folder: Path, settings: CaptureSettings) -> tuple[Verdict, dict[str, Any]]:
     """Make a capture, whatever the checks say; the verdict and what it took."""
     clock = Clock()
-    verdict = make_capture(Filmed(source), folder, CaptureSettings(), accept=True, progress=clock)
+    verdict = make_capture(Filmed(source), folder, settings, accept=True, progress=clock)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = {stage: round(value, 1) for stage, value in clock.seconds.items()}
     failed = [gate.name for gate in verdict.gates if not gate.passed]
     return verdict, {"cpu_s": seconds, "peak_mib": round(memory), "failed": failed}
 
 
+def true_R_world(found: Array, true: Array) -> Array:
+    """Rotation (3, 3) of the world of (N, 4, 4) cam_T_world to that of true ones."""
+    return closest_rotation((np.swapaxes(true[:, :3, :3], 1, 2) @ found[:, :3, :3]).sum(0))
+
+
 def rotation_errors_deg(found: Array, true: Array) -> Array:
     """(N,) errors of (N, 4, 4) cam_T_world beside true ones, up to one rotation of the world."""
-    turn = closest_rotation((np.swapaxes(true[:, :3, :3], 1, 2) @ found[:, :3, :3]).sum(0))
-    return np.degrees(rotation_error(true[:, :3, :3], found[:, :3, :3] @ turn.T))
+    turned = found[:, :3, :3] @ true_R_world(found, true).T
+    return np.degrees(rotation_error(true[:, :3, :3], turned))
 
 
-def beside_film(folder: Path, film: Film) -> dict[str, Any]:
-    """Errors of cameras and masks of a capture of a film."""
+def beside_film(folder: Path, film: Film) -> tuple[Array, dict[str, Any]]:
+    """Rotation (3, 3) of a capture's world to the true frame, and errors of its cameras and masks."""
     capture = read_nerfstudio(folder)
     sources = json.loads((folder / "capture.json").read_text())["frames"]
     times = [float(re.findall(r" at ([\d.]+) s", sources[f.name]["source"])[0]) for f in capture.frames]
     index = [int(np.abs(film.times_s - moment).argmin()) for moment in times]
-    errors = rotation_errors_deg(np.array([f.cam_T_world for f in capture.frames]), film.cam_T_obj[index])
+    cameras = np.array([frame.cam_T_world for frame in capture.frames])
+    errors = rotation_errors_deg(cameras, film.cam_T_obj[index])
     shares = [
         (f.mask & film.masks[i]).sum() / (f.mask | film.masks[i]).sum()
         for f, i in zip(capture.frames, index, strict=True)
     ]
-    return {
+    return true_R_world(cameras, film.cam_T_obj[index]), {
         "frames": len(index),
         "rotation_deg": {"median": round(float(np.median(errors)), 3), "largest": round(float(errors.max()), 3)},
         "mask_iou": {"median": round(float(np.median(shares)), 3), "least": round(float(min(shares)), 3)},
@@ -75,19 +84,52 @@ def beside_film(folder: Path, film: Film) -> dict[str, Any]:
     }
 
 
-def films(folder: Path, count: int, seed: int) -> None:
-    """Film mugs, make captures, compare."""
+def films(folder: Path, count: int, seed: int, filming: Filming, settings: CaptureSettings) -> list[dict[str, Any]]:
+    """Film mugs, make captures, align those that pass; a line of each."""
     folder.mkdir(parents=True, exist_ok=True)
+    lines, turns = [], {}
     for number in range(count):
         path = folder / f"mug_{number}.mp4"
-        film = film_mug(path, (seed, number), Filming())
-        _, cost = capture_of(path, folder / "captures" / path.stem)
-        print(json.dumps({"film": path.name, **beside_film(folder / "captures" / path.stem, film), **cost}), flush=True)
+        film = film_mug(path, (seed, number), filming)
+        try:
+            verdict, cost = capture_of(path, folder / "captures" / path.stem, settings)
+        except ValueError as error:
+            lines.append(told({"film": path.name, "refused": str(error)}))
+            continue
+        turn, figures = beside_film(folder / "captures" / path.stem, film)
+        if verdict.passed:
+            turns[path.stem] = turn
+        lines.append(told({"film": path.name, **figures, **cost}))
+    if len(turns) > 1:
+        lines.append(told(aligned(folder, turns)))
+    return lines
+
+
+def aligned(folder: Path, turns: dict[str, Array]) -> dict[str, Any]:
+    """Errors of the captures' alignment, of all pairs of them; `turns` are true rotations of their worlds."""
+    result = align(folder / "captures", folder / "run", backbone="hog", only=list(turns), category="mug", workers=1)
+    captures = result.alignment.captures
+    off = {name: entry.obj_T_world.R @ turns[name].T for name, entry in captures.items()}
+    pairs = list(itertools.combinations(off, 2))
+    errors = [float(np.degrees(rotation_error(off[a], off[b]))) for a, b in pairs]
+    tilts = [float(np.degrees(np.arccos(np.clip(off[a][:, 2] @ off[b][:, 2], -1, 1)))) for a, b in pairs]
+    return {
+        "aligned": len(captures),
+        "accepted": sum(entry.accepted for entry in captures.values()),
+        "pairs_deg": [round(error, 1) for error in errors],
+        "up_deg": [round(tilt, 1) for tilt in tilts],
+    }
+
+
+def told(line: dict[str, Any]) -> dict[str, Any]:
+    """Print a line of figures at once."""
+    print(json.dumps(line), flush=True)
+    return line
 
 
 def photos(source: Path, folder: Path) -> None:
     """Make a capture of photos with known cameras, compare."""
-    _, cost = capture_of(source / "images", folder)
+    _, cost = capture_of(source / "images", folder, CaptureSettings())
     meta = json.loads((source / "transforms.json").read_text())
     true = {
         Path(f["file_path"]).name: inverse_rigid(np.array(f["transform_matrix"]) @ OPENGL_T_OPENCV)
@@ -99,7 +141,7 @@ def photos(source: Path, folder: Path) -> None:
         np.array([f.cam_T_world for f in frames]), np.array([true[sources[f.name]["source"]] for f in frames])
     )
     figures = {"median": round(float(np.median(errors)), 3), "largest": round(float(errors.max()), 3)}
-    print(json.dumps({"frames": len(frames), "of": len(true), "rotation_deg": figures, **cost}))
+    told({"frames": len(frames), "of": len(true), "rotation_deg": figures, **cost})
 
 
 def main() -> None:
@@ -110,12 +152,14 @@ def main() -> None:
     made_up.add_argument("folder", type=Path)
     made_up.add_argument("--count", type=int, default=4)
     made_up.add_argument("--seed", type=int, default=77)
+    made_up.add_argument("--plain", action="store_true", help="tables as they are, without a printed cloth")
     real = commands.add_parser("photos")
     real.add_argument("source", type=Path)
     real.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "films":
-        films(arguments.folder, arguments.count, arguments.seed)
+        filming = Filming(printed=not arguments.plain)
+        films(arguments.folder, arguments.count, arguments.seed, filming, CaptureSettings())
     else:
         photos(arguments.source, arguments.folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,18 @@ class FilmedBox:
         return path
 
 
-def film_box(views: int = 20, width: int = 400, height: int = 300, turn: float = 1.0, seed: int = 0) -> FilmedBox:
-    """Film the box from `views` directions along `turn` circles."""
+def film_box(
+    views: int = 20,
+    width: int = 400,
+    height: int = 300,
+    turn: float = 1.0,
+    seed: int = 0,
+    turned: Callable[[float], float] = lambda share: 0.0,
+) -> FilmedBox:
+    """Film the box from `views` directions along `turn` circles.
+
+    `turned` says by which angle the box has turned on its floor after a share of the film.
+    """
     rng = np.random.default_rng(seed)
     floor = _texture(rng, (60, 120), (90, 170))
     sides = [_texture(rng, (150, 255), (20, 90)) for _ in range(5)]
@@ -58,7 +69,7 @@ def film_box(views: int = 20, width: int = 400, height: int = 300, turn: float =
         angle = 2 * np.pi * turn * index / views
         eye = [3.2 * np.cos(angle), 3.2 * np.sin(angle), 1.6 + 0.3 * np.sin(3 * angle)]
         cam_T_world = look_at(eye, (0, 0, 0.45))
-        image, mask = _picture(cam_T_world, K, (width, height), floor, sides)
+        image, mask = _picture(cam_T_world, K, (width, height), floor, sides, turned(index / views))
         images.append(image)
         masks.append(mask)
         cameras.append(cam_T_world)
@@ -73,14 +84,16 @@ def _texture(rng: np.random.Generator, dark: tuple[int, int], light: tuple[int, 
         centre = tuple(int(v) for v in rng.integers(0, TEXTURE, 2))
         colour = tuple(int(rng.integers(*side)) for side in (dark, light, dark))
         cv2.circle(picture, centre, int(rng.integers(2, 16)), colour, -1, cv2.LINE_AA)
-    return picture
+    return cv2.GaussianBlur(picture, (0, 0), 1.0)
 
 
-def _picture(cam_T_world, K, size, floor, sides):
+def _picture(cam_T_world, K, size, floor, sides, turned=0.0):
     image = np.full((size[1], size[0], 3), 200, np.uint8)
     mask = np.zeros((size[1], size[0]), np.uint8)
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=float)
     _draw(image, None, floor, 2.2 * corners, cam_T_world, K)
+    c, s = np.cos(turned), np.sin(turned)
+    cam_T_world = cam_T_world @ [[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     eye = -cam_T_world[:3, :3].T @ cam_T_world[:3, 3]
     half = EXTENTS / 2
     for texture, (axis, sign) in zip(sides, [(0, 1), (0, -1), (1, 1), (1, -1), (2, 1)], strict=True):
@@ -99,9 +112,8 @@ def _draw(image, mask, texture, quad, cam_T_world, K):
     source = np.array([[0, 0], [TEXTURE, 0], [TEXTURE, TEXTURE], [0, TEXTURE]], np.float32) - 0.5
     H = cv2.getPerspectiveTransform(source, pixels)
     size = image.shape[1::-1]
-    small = cv2.GaussianBlur(texture, (0, 0), 1.0)
-    warped = cv2.warpPerspective(small, H, size, flags=cv2.INTER_LINEAR)
-    cover = cv2.warpPerspective(np.full(texture.shape[:2], 255, np.uint8), H, size) > 127
+    warped = cv2.warpPerspective(texture, H, size, flags=cv2.INTER_LINEAR)
+    cover = cv2.fillConvexPoly(np.zeros(size[::-1], np.uint8), np.rint(pixels).astype(np.int32), 1) > 0
     image[cover] = warped[cover]
     if mask is not None:
         mask[cover] = 1

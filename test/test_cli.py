@@ -22,6 +22,8 @@ from uop3d_core.cli.learning import show_symmetry
 from uop3d_core.evaluation.co3d_labels import LABEL_R_RELEASED
 from uop3d_core.evaluation.metrics import summary
 from uop3d_core.images import read_rgb
+from uop3d_core.runs import Run
+from uop3d_core.timings import read_timings
 from uop3d_core.types import Sim3, Symmetry
 
 FAST = [
@@ -71,6 +73,14 @@ def learned(mugs, tmp_path_factory):
         "evaluate pascal3d",
         "evaluate objectnet3d",
         "evaluate co3d",
+        "view",
+        "info",
+        "card",
+        "push",
+        "pull",
+        "picture overlay",
+        "picture correspondence",
+        "picture turntable",
         "capture import",
         "capture export",
         "export",
@@ -104,6 +114,65 @@ def test_report(learned, tmp_path):
         assert words in page
     assert "outdated" not in page
     assert "is not a run" in call("report", tmp_path, code=1)
+
+
+@pytest.mark.parametrize("kind", ["overlay", "correspondence"])
+def test_figures(learned, mugs, tmp_path, kind):
+    size = ("--width", 50, "--dpi", 100, "--columns", 2, "--frames", 3)
+    for source, name in ((learned / "model.safetensors", mugs / "mug_02"), (learned, "mug_01")):
+        output = call("picture", kind, source, name, "--out", tmp_path / "figure.png", "--crop", *size)
+        figure = read_rgb(tmp_path / "figure.png")
+        assert f"(197 x {len(figure)} pixels)" in output and figure.shape[1] == 197
+        assert np.ptp(figure.reshape(-1, 3), axis=0).min() > 150
+    call("picture", kind, learned, "--out", tmp_path / "all.jpg", *size)
+    picture = ("picture", kind, "--out", tmp_path / "not.png")
+    assert "has no aligned capture 'cup'" in call(*picture, learned, "cup", code=1)
+    assert "--detections FILE and --camera FILE" in call(*picture, learned / "model.safetensors", mugs, code=1)
+    assert "give a capture folder" in call(*picture, learned / "model.safetensors", code=1)
+    assert "must end with .png" in call("picture", kind, learned, "--out", tmp_path / "not.svg", code=1)
+    assert "dpi" in call(*picture, learned, "--dpi", 5, code=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jpg", "figure.png"]
+
+
+def test_figures_of_images_with_boxes(learned, mugs, tmp_path):
+    boxes = [{"bbox_xyxy": [10, 10, 50, 50]}, {"bbox_xyxy": [-20, 40, 30, 90]}]
+    entries = [{"image": f"000{i}.jpg", "detections": boxes[: 2 - i]} for i in range(3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    (tmp_path / "camera.json").write_text(
+        json.dumps({"width": 64, "height": 64, "K": [[80, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]})
+    )
+    given = ("--detections", tmp_path / "boxes.json", "--camera", tmp_path / "camera.json", "--dpi", 60)
+    for kind in ("overlay", "correspondence"):
+        call(
+            "picture",
+            kind,
+            learned / "model.safetensors",
+            mugs / "mug_02" / "images",
+            *given,
+            "--out",
+            tmp_path / "p.png",
+        )
+        assert read_rgb(tmp_path / "p.png").shape[1] == 425
+    (tmp_path / "boxes.json").write_text("[]")
+    none = ("picture", "overlay", learned / "model.safetensors", mugs / "mug_02" / "images", *given)
+    assert "no image has a box" in call(*none, "--out", tmp_path / "p.png", code=1)
+    picture = ("picture", "overlay", "--out", tmp_path / "p.png", *given)
+    assert "boxes and cameras come from it" in call(*picture, learned / "model.safetensors", mugs / "mug_02", code=1)
+    assert "is a run" in call(*picture, learned, code=1)
+
+
+def test_turntables(learned, tmp_path):
+    short = ("--seconds", 0.5, "--rate", 6, "--side", 120)
+    for what, colour in (("template", "place"), ("mug_01", "photo"), ("all", "clay"), ("all", "photo")):
+        output = call("picture", "turntable", learned, what, "--out", tmp_path / "t.gif", "--colour", colour, *short)
+        assert "turntable:" in output
+        with Image.open(tmp_path / "t.gif") as image:
+            assert image.n_frames == 3
+    call("picture", "turntable", learned / "model.safetensors", "--out", tmp_path / "t.mp4", *short)
+    wrong = ("picture", "turntable", "--out", tmp_path / "u.gif")
+    assert "no captures" in call(*wrong, learned / "model.safetensors", "mug_01", code=1)
+    assert "unknown colour 'red'" in call(*wrong, learned, "--colour", "red", code=1)
+    assert "was not photographed" in call(*wrong, learned, "--colour", "photo", code=1)
 
 
 def test_estimate_capture(learned, mugs, tmp_path):
@@ -241,6 +310,38 @@ def test_evaluate(learned, mugs, tmp_path):
     assert list(report["captures"]) == ["mug_02"] and report["overall"]["frames"] == 6
     assert report["frame_link"]["fitted_on"] == ["mug_00", "mug_01"] == report["trained_on"]
     assert "was trained on" in call(*arguments, "--only", "mug_00", code=1)
+    assert [example["which"] for example in report["examples"]] == ["worst"] * 6
+    assert sorted(example["image"] for example in report["examples"]) == list(range(6))
+
+
+def test_figures_stay_in_the_run_by_default(learned, mugs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(learned, run)
+    call("evaluate", "alignment", run, "--labels", mugs / "labels.json")
+    call("evaluate", "pose", run / "model.safetensors", "--captures", mugs, "--labels", mugs / "labels.json",
+         "--run", run)  # fmt: skip
+    digest = Run(run).read_alignment().digest
+    for name in ("alignment", "pose"):
+        assert json.loads((run / "evaluation" / f"{name}.json").read_text())["alignment_fingerprint"] == digest
+
+
+def test_licence_and_figures_are_noted_in_the_model(learned, mugs, tmp_path):
+    run, model = tmp_path / "run", tmp_path / "run" / "model.safetensors"
+    shutil.copytree(learned, run)
+    assert "was there already" in call("train", run, "--data-licence", "CC-BY-4.0")
+    call("evaluate", "pose", model, "--captures", mugs, "--labels", mugs / "labels.json", "--run", run,
+         "--json", tmp_path / "p.json", "--into-model")  # fmt: skip
+    facts = json.loads(CliRunner().invoke(app, ["info", str(model), "--json"]).output)
+    overall = json.loads((tmp_path / "p.json").read_text())["overall"]
+    assert facts["figures"]["median_deg"] == overall["median_deg"] and facts["figures"]["captures"] == ["mug_02"]
+    assert (facts["data_licence"], facts["frames"]) == ("CC-BY-4.0", 12)
+    assert "was there already" in call("train", run)
+    assert json.loads(CliRunner().invoke(app, ["info", str(model), "--json"]).output) == facts
+    assert "CC-BY-4.0" in call("card", model, "--figures", tmp_path / "p.json")
+    assert "is an exported model" in call(
+        "evaluate", "pose", tmp_path / "m.onnx", "--captures", mugs, "--labels", mugs / "labels.json", "--run", run,
+        "--json", tmp_path / "p.json", "--into-model", code=1,
+    )  # fmt: skip
 
 
 def test_evaluation_says_what_estimates_are_worth(learned, mugs, tmp_path):
@@ -270,7 +371,11 @@ def test_training_without_some_frames(learned, tmp_path):
     frames.write_text(json.dumps({"mug_00": ["0003", "0001"], "mug_02": ["0000"]}))
     fast = [part for change in FAST if change.startswith("train.") for part in ("--set", change)]
     fast += ["--set", "train.rehearsal=0"]
+    before = read_timings(run / "timings.json").seconds
+    assert before.keys() > {"features", "training", "rehearsal", "calibration", "alignment"}
     assert "trained in" in call("train", run, "--without", frames, *fast)
+    after = read_timings(run / "timings.json").seconds
+    assert after.keys() == before.keys() - {"rehearsal", "calibration"} and after["alignment"] == before["alignment"]
     with safe_open(run / "model.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["uop3d"])["metadata"]
     assert metadata["without"] == {"mug_00": ["0001", "0003"]} and metadata["views"] == 10

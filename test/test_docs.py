@@ -12,6 +12,7 @@ from PIL import Image
 from scenes import sphere
 from typer.main import get_command
 
+from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.cli import app
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model, save_model
@@ -20,13 +21,19 @@ from uop3d_core.types import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+PAGES = (
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in ("cli", "quickstart", "deployment", "pictures", "viewing", "models")),
+)
+NAMES = (
+    "learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report|"
+    "picture|view|info|card|push|pull"
+)
 COMMANDS = [
     line.split("#")[0]
-    for file in (ROOT / "README.md", DOCS / "cli.md")
-    for line in file.read_text().splitlines()
-    if re.match(
-        r"uop3d (learn|align|train|estimate|evaluate|synchronize|export|compare|bench|capture|replay|report) ", line
-    )
+    for file in PAGES
+    for line in file.read_text().replace("\\\n", " ").splitlines()
+    if re.match(rf"uop3d ({NAMES}) ", line)
 ]
 
 
@@ -40,13 +47,27 @@ def test_conventions_example():
 def test_commands_and_options_exist(command: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = re.findall(r"[a-z0-9]+", command.split("uop3d", 1)[1])
-    path = words[:2] if words[0] == "evaluate" else words[:1]
+    path = words[:2] if words[0] in ("evaluate", "picture") else words[:1]
     if words[0] == "capture":
         path.append(words[1] if words[1] in ("check", "import", "export") else "make")
     result = CliRunner().invoke(get_command(app), [*path, "--help"])
     assert result.exit_code == 0
     for option in re.findall(r"--[a-z]+[a-z0-9]*", command):
         assert option in result.output
+
+
+def test_the_plug_ins_of_the_documents_are_such():
+    backbone, segmenter = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    made: dict[str, object] = {}
+    exec(backbone, made)
+    colours = made["create"](None).to("cpu")
+    assert colours(torch.ones(2, 3, 32, 16)).shape == (2, colours.channels, 32 / colours.stride, 16 / colours.stride)
+    assert {name for name in FeatureBackbone.__annotations__} <= set(dir(colours))
+    exec(segmenter, made)
+    image = np.zeros((20, 30, 3), dtype=np.uint8)
+    image[5:15, 5:25] = 200
+    probabilities = made["create"]("anything")(image, np.array([12.0, 10.0]))
+    assert ((probabilities > 0.5) == (image[..., 0] > 0)).all()
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):

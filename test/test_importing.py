@@ -173,6 +173,15 @@ def test_unknown_names():
         load_exporter("polycam")
 
 
+def test_up_is_as_the_user_says(tmp_path):
+    write_colmap(make_recording(tmp_path / "source"), tmp_path / "colmap")
+    call("capture", "import", tmp_path / "colmap", "--out", tmp_path / "cup", "--up", "0,-2,0")
+    assert read_recording(tmp_path / "cup").up.tolist() == [0, -1, 0]
+    for wrong in ("0,0,0", "up", "1,2", "nan,0,1"):
+        said = call("capture", "import", tmp_path / "colmap", "--out", tmp_path / "x", "--up", wrong, code=1)
+        assert f"--up {wrong}" in said and not (tmp_path / "x").exists()
+
+
 def test_commands(tmp_path):
     write_colmap(make_recording(tmp_path / "source", masks=False), tmp_path / "colmap")
     said = call("capture", "import", tmp_path / "colmap", "--out", tmp_path / "cup")

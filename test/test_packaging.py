@@ -41,6 +41,7 @@ def test_messages_and_pages_are_installed(tmp_path: Path):
     for name in ("msg", "uop3d_core/bags", "uop3d_core/report"):
         shutil.copytree(ROOT / name, source / name)
     (source / "uop3d_core/__init__.py").write_text("")
+    shutil.copy(ROOT / "uop3d_core/py.typed", source / "uop3d_core/py.typed")
     command = [
         sys.executable,
         "setup.py",
@@ -52,6 +53,7 @@ def test_messages_and_pages_are_installed(tmp_path: Path):
         str(built),
     ]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
+    assert (built / "uop3d_core/py.typed").is_file()
     names = {path.name for path in (ROOT / "msg").glob("*.msg")}
     assert {path.name for path in (built / "uop3d_core/msg").glob("*.msg")} == names != set()
     assert {path.name for path in (built / "uop3d_core/report").glob("page.*")} == {

@@ -18,6 +18,7 @@ from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.inference import evaluate_run
 from uop3d_core.pipeline.orienting import orient
 from uop3d_core.runs import SURFACE, Run, load
+from uop3d_core.timings import read_timings
 
 SETTINGS = {
     "surface": {"vertices": 150, "resolution": 48, "cells": 16, "components": 32, "views_per_vertex": 8},
@@ -62,7 +63,7 @@ def stamps(run):
     return {
         path.relative_to(run.folder).as_posix(): path.stat().st_mtime_ns
         for path in run.folder.rglob("*")
-        if path.is_file() and path.name not in (".lock", "run.json")
+        if path.is_file() and path.name not in (".lock", "run.json", "timings.json")
     }
 
 
@@ -91,9 +92,9 @@ def test_nothing_half_written_is_left(finished):
 
 
 def test_second_call_computes_nothing(mugs, run):
-    before = stamps(run)
+    before, spent = stamps(run), run.timings.read_bytes()
     result = again(mugs, run)
-    assert stamps(run) == before
+    assert stamps(run) == before and run.timings.read_bytes() == spent
     assert len(result.alignment.captures) == 3
 
 
@@ -103,6 +104,7 @@ def test_result_does_not_depend_on_where_it_stopped(finished, mugs, run, monkeyp
         target = run.folder / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     kept, original, done = stamps(run), loops.align_pair, []
+    spent = [read_timings(run.timings).seconds["pairs"]]
 
     def interrupted(a, b, *args):
         if len(done) == 2:
@@ -117,7 +119,9 @@ def test_result_does_not_depend_on_where_it_stopped(finished, mugs, run, monkeyp
     assert len(list((run.folder / "4_pairs").iterdir())) == 2
     monkeypatch.undo()
     half = stamps(run)
+    spent.append(read_timings(run.timings).seconds["pairs"])
     again(mugs, run)
+    assert spent[0] < spent[1] < read_timings(run.timings).seconds["pairs"]
     after = stamps(run)
     assert all(after[path] == half[path] for path in half), "what was finished is left as it was"
     old, new = (Run(folder).read_alignment() for folder in (finished[0], run.folder))

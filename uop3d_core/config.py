@@ -255,6 +255,7 @@ class QualitySettings(Settings):
     error: float = Field(
         1.5, gt=0, le=100, description="largest mean reprojection error in pixels of a 1000-pixel image"
     )
+    still: float = Field(0.85, ge=0, le=1, description="least share of the pairs of pictures in which nothing moved")
     around: float = Field(0.5, ge=0, le=1, description="least share of the directions around the object seen from")
     masks: float = Field(0.6, ge=0, le=1, description="least share of the pictures with a mask that can be trusted")
     area: float = Field(0.01, ge=0, le=1, description="least share of the image that the object fills, in the median")
@@ -270,6 +271,28 @@ class CaptureSettings(Settings):
     cameras: CameraSettings = CameraSettings()
     masks: MaskSettings = MaskSettings()
     quality: QualitySettings = QualitySettings()
+
+
+class PictureSettings(Settings):
+    """Figures for papers."""
+
+    width_mm: float = Field(180.0, ge=20, le=1000, description="width in print")
+    dpi: int = Field(300, ge=50, le=1200, description="pixels per inch in print")
+    columns: int = Field(4, ge=1, le=20, description="pictures beside each other")
+    frames: int = Field(8, ge=1, le=100, description="pictures at most, evenly chosen")
+    crop: bool = Field(False, description="squares around the objects instead of whole images")
+    fill: float = Field(
+        0.2, ge=0, le=1, description="how much the template's surface covers; 0 draws its contour alone"
+    )
+
+
+class TurntableSettings(Settings):
+    """Things that turn once about the vertical axis."""
+
+    side: int = Field(480, ge=100, le=2000, description="pixels of the picture's longer side, about")
+    seconds: float = Field(4.0, ge=0.5, le=60, description="of one turn")
+    rate: int = Field(25, ge=5, le=50, description="pictures a second")
+    captures: int = Field(20, ge=1, le=100, description="captures at most, rejected ones included")
 
 
 class RunSettings(Settings):

@@ -21,6 +21,7 @@ from uop3d_core.capture.folder import list_captures
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.capture.synthetic.film import make_film
 from uop3d_core.config import RunSettings, TrainSettings
+from uop3d_core.pipeline.evaluations import keep_alignment, keep_pose
 from uop3d_core.pipeline.inference import (
     estimate,
     evaluate_model,
@@ -28,6 +29,7 @@ from uop3d_core.pipeline.inference import (
     evaluation_sheet,
     queries_of_capture,
 )
+from uop3d_core.pipeline.reporting import write_report
 from uop3d_core.pipeline.training import learn
 from uop3d_core.predictions import write_estimates
 from uop3d_core.progress import Progress, silent
@@ -96,6 +98,7 @@ def run_demo(
     seconds["evaluation"] = time.monotonic() - start
     files = {
         "unseen mugs, template drawn in": folder / "unseen.jpg",
+        "report, to be opened in a browser": folder / "report.html",
         "captures in the common frame": run / "pictures" / "alignment.png",
         "template": run / "pictures" / "template.png",
         "figures": folder / "figures.json",
@@ -104,6 +107,9 @@ def run_demo(
         "the same with poses, TF and markers": folder / "poses.mcap",
         "what RViz shows of it": folder / "poses.jpg",
     }
+    keep_alignment(alignment, run)
+    keep_pose(outcome, run)
+    write_report(run, files["report, to be opened in a browser"], progress=progress)
     write_image(files["unseen mugs, template drawn in"], evaluation_sheet(outcome, SHEET_PER_MUG, SHEET_COLUMNS))
     queries = queries_of_capture(captures / outcome.captures[0].name, outcome.estimator.model.category)
     write_estimates(files["estimates of one unseen mug"], estimate(outcome.estimator, queries))

@@ -25,14 +25,19 @@ def _open(path: Path, mode: str) -> Array:
         raise ValueError(f"{path}: not a readable image ({error}); replace the file") from error
 
 
-def read_rgb(path: Path) -> Array:
+def read_rgb(path: Path | str) -> Array:
     """Read an image as (H, W, 3) uint8 RGB; grey images are repeated, alpha is dropped.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a readable image.
+
+    Examples:
+        >>> image = read_rgb("photo.jpg")
+        >>> image.shape, image.dtype
+        ((96, 96, 3), dtype('uint8'))
     """
-    return _open(path, "RGB")
+    return _open(Path(path), "RGB")
 
 
 def read_mask(path: Path) -> Array:

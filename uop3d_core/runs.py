@@ -10,6 +10,8 @@ In / out: arrays, dataclasses of `types`, JSON. Layout of a run::
     alignment.json, template.ply        captures to obj; the shape in obj
     5_training/                         working folder of the training
     model.safetensors                   the result
+    timings.json                        how long the stages took
+    evaluation/                         figures against labels, where there are any
     pictures/, report.html              for the eye
 
 Every artefact carries a fingerprint of the settings and inputs it was made from. One whose fingerprint differs from the
@@ -111,7 +113,7 @@ def load(path: Path, mark: str | None, codec: Codec[T]) -> T | None:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return codec.decode(arrays, json.loads(header["content"]))
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        logger.warning("%s is damaged (%s) and is made again", path, error)
+        logger.warning("%s is damaged (%s) and counts as missing", path, error)
         return None
 
 
@@ -241,6 +243,8 @@ class Run:
         self.model = self.folder / "model.safetensors"
         self.pictures = self.folder / "pictures"
         self.report = self.folder / "report.html"
+        self.timings = self.folder / "timings.json"
+        self.evaluation = self.folder / "evaluation"
 
     def mesh(self, capture: str) -> Path:
         """Where the coarse mesh of a capture is kept."""

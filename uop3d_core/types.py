@@ -8,9 +8,12 @@ of the category (x front, y left, z up; unit = bounding-box diagonal of the temp
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from html import escape
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,24 @@ def _rigid(value: Any, what: str) -> Array:
     return T
 
 
+def _axis(vector: Array) -> str:
+    return f"({', '.join(f'{value:.2f}' for value in vector.tolist())})"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _png(image: Array, side: int) -> bytes:
+    """A picture (H, W, 3) uint8 as PNG, its longer side at most `side` pixels."""
+    from PIL import Image
+
+    small, file = Image.fromarray(image), BytesIO()
+    small.thumbnail((side, side))
+    small.save(file, "png")
+    return file.getvalue()
+
+
 @dataclass(frozen=True, eq=False)
 class Sim3:
     """Similarity transform x -> scale * R @ x + t.
@@ -70,6 +91,10 @@ class Sim3:
         object.__setattr__(self, "scale", float(self.scale))
         object.__setattr__(self, "R", _rotation(self.R, "Sim3.R"))
         object.__setattr__(self, "t", _finite(self.t, (3,), "Sim3.t"))
+
+    def __repr__(self) -> str:
+        angle = np.degrees(np.arccos(np.clip((np.trace(self.R) - 1) / 2, -1, 1)))
+        return f"<Sim3: scale {self.scale:.3g}, turned by {angle:.1f}°, moved by {_axis(self.t)}>"
 
     @classmethod
     def identity(cls) -> Sim3:
@@ -126,6 +151,15 @@ class Camera:
         lens: "pinhole" (no distortion), "brown" (k1 k2 p1 p2 [k3 [k4 k5 k6 ...]]; plumb_bob and rational_polynomial
             of ROS) or "fisheye" (k1 k2 k3 k4; equidistant of ROS).
         distortion: coefficients of the lens.
+
+    Examples:
+        >>> Camera(K=[[600, 0, 319.5], [0, 600, 239.5], [0, 0, 1]], width=640, height=480)
+        <Camera: 640 x 480 pixels, pinhole, focal lengths 600.0, 600.0, centre 319.5, 239.5>
+        >>> Camera(K=[[600, 0, 319.5], [0, 0, 239.5], [0, 0, 1]], width=640, height=480)
+        Traceback (most recent call last):
+        ...
+        ValueError: Camera.K is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with positive focals:
+        ...
     """
 
     K: Array
@@ -153,6 +187,11 @@ class Camera:
         object.__setattr__(self, "width", int(self.width))
         object.__setattr__(self, "height", int(self.height))
 
+    def __repr__(self) -> str:
+        (fx, _, cx), (_, fy, cy), _ = self.K.tolist()
+        where = f"focal lengths {fx:.1f}, {fy:.1f}, centre {cx:.1f}, {cy:.1f}"
+        return f"<Camera: {self.width} x {self.height} pixels, {self.lens}, {where}>"
+
 
 def _read(source: ImageSource) -> Array:
     return source() if callable(source) else source
@@ -168,6 +207,14 @@ class Frame:
         image_source: (H, W, 3) uint8 RGB pixels or a function that reads them.
         cam_T_world: (4, 4) rigid transform, or None where unknown (a live image).
         mask_source: (H, W) bool object mask or a function that reads it, or None.
+
+    Examples:
+        >>> camera = Camera(K=[[600, 0, 319.5], [0, 600, 239.5], [0, 0, 1]], width=640, height=480)
+        >>> frame = Frame("photo", camera, np.zeros((480, 640, 3), dtype=np.uint8))
+        >>> frame
+        <Frame photo: 640 x 480 pixels, without pose and mask>
+        >>> frame.image.shape
+        (480, 640, 3)
     """
 
     name: str
@@ -179,6 +226,15 @@ class Frame:
     def __post_init__(self) -> None:
         if self.cam_T_world is not None:
             object.__setattr__(self, "cam_T_world", _rigid(self.cam_T_world, f"cam_T_world of frame {self.name}"))
+
+    def __repr__(self) -> str:
+        known = [word for word, value in (("pose", self.cam_T_world), ("mask", self.mask_source)) if value is not None]
+        size = f"{self.camera.width} x {self.camera.height} pixels"
+        return f"<Frame {self.name}: {size}, {' and '.join(known) + ' known' if known else 'without pose and mask'}>"
+
+    def _repr_png_(self) -> bytes:
+        """The image, as notebooks show it."""
+        return _png(self.image, 480)
 
     def _sized(self, pixels: Array, what: str) -> Array:
         if pixels.shape[:2] != (self.camera.height, self.camera.width):
@@ -248,6 +304,23 @@ class Capture:
                 raise ValueError(f"up of capture {self.name} must be a unit vector, got {up.tolist()}")
             object.__setattr__(self, "up", up)
 
+    def __repr__(self) -> str:
+        sizes = sorted({(frame.camera.width, frame.camera.height) for frame in self.frames})
+        size = " and ".join(f"{width} x {height}" for width, height in sizes[:2]) + (" and more" * (len(sizes) > 2))
+        points = "no points" if self.points is None else _plural(len(self.points), "point")
+        up = "up not measured" if self.up is None else f"up {_axis(self.up)}"
+        return f"<Capture {self.name}: {len(self.frames)} frames of {size} pixels, {points}, {up}>"
+
+    def _repr_html_(self) -> str:
+        """A line and six of the pictures, as notebooks show it."""
+        shown = self.frames[:: -(-len(self.frames) // 6)]
+        pictures = (
+            f'<img alt="{escape(frame.name)}" title="{escape(frame.name)}" '
+            f'src="data:image/png;base64,{b64encode(_png(frame.image, 150)).decode()}">'
+            for frame in shown
+        )
+        return f"<div>{escape(repr(self))}</div><div>{' '.join(pictures)}</div>"
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
@@ -266,6 +339,10 @@ class Mesh:
         object.__setattr__(self, "faces", _finite(self.faces, (None, 3), "Mesh.faces", np.int64))
         if len(self.faces) == 0 or self.faces.min() < 0 or self.faces.max() >= len(self.vertices):
             raise ValueError(f"Mesh.faces must index the {len(self.vertices)} vertices and be at least one triangle")
+
+    def __repr__(self) -> str:
+        size = f"{len(self.vertices):,} vertices, {len(self.faces):,} faces"
+        return f"<Mesh: {size}, extents {_axis(np.ptp(self.vertices, axis=0))}>"
 
     def transformed(self, a_T_mesh: Sim3) -> Mesh:
         """The same mesh in frame a."""
@@ -304,6 +381,11 @@ class Surface:
         object.__setattr__(self, "visible_views", _finite(self.visible_views, (V,), "visible_views", np.int64))
         object.__setattr__(self, "up", _finite(self.up, (3,), "Surface.up"))
 
+    def __repr__(self) -> str:
+        V, K, C = self.features.shape
+        seen = f"{np.mean(self.visible_views > 0):.0%} of them seen"
+        return f"<Surface {self.name}: {V:,} vertices ({seen}), up to {K} features of {C} channels each>"
+
 
 @dataclass(frozen=True, eq=False)
 class PairAlignment:
@@ -331,6 +413,11 @@ class PairAlignment:
         for name in ("scores", "geometry", "appearance"):
             object.__setattr__(self, name, _finite(getattr(self, name), (k,), f"PairAlignment.{name}"))
 
+    def __repr__(self) -> str:
+        return (
+            f"<PairAlignment {self.a}, {self.b}: {_plural(len(self.scores), 'mode')}, best score {self.scores[0]:.3f}>"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class CaptureAlignment:
@@ -351,6 +438,11 @@ class CaptureAlignment:
     reason: str = ""
     probability: float | None = None
 
+    def __repr__(self) -> str:
+        likely = "" if self.probability is None else f", probability {self.probability:.2f}"
+        why = "accepted" if self.accepted else f"rejected: {self.reason}"
+        return f"<CaptureAlignment: agreement {self.score:.2f}{likely}, {why}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
@@ -367,6 +459,24 @@ class Alignment:
     reference: str
     captures: dict[str, CaptureAlignment]
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        accepted = sum(entry.accepted for entry in self.captures.values())
+        told = f", {_plural(len(self.warnings), 'warning')}" if self.warnings else ""
+        return f"<Alignment {self.category}: {accepted} of {_plural(len(self.captures), 'capture')} accepted{told}>"
+
+    def _repr_html_(self) -> str:
+        """A table of the captures, as notebooks show it."""
+        head = "<tr><th>capture</th><th>agreement</th><th>probability</th><th></th></tr>"
+        rows = "".join(self._row(name, entry) for name, entry in self.captures.items())
+        told = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
+        return f"<div>{escape(repr(self))}</div><table>{head}{rows}</table><ul>{told}</ul>"
+
+    def _row(self, name: str, entry: CaptureAlignment) -> str:
+        likely = "" if entry.probability is None else f"{entry.probability:.2f}"
+        state = "accepted" if entry.accepted else f"rejected: {entry.reason}"
+        cells = (name, f"{entry.score:.2f}", likely, "reference" if name == self.reference else state)
+        return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,6 +499,12 @@ class Symmetry:
             raise ValueError(f"Symmetry.fold must be 0 (any angle), 1 (none) or more, got {self.fold}")
         object.__setattr__(self, "axis", axis)
         object.__setattr__(self, "fold", int(self.fold))
+
+    def __repr__(self) -> str:
+        if self.fold == 1:
+            return "<Symmetry: none>"
+        turn = f"turns by {360 / self.fold:g}°" if self.fold else "any turn"
+        return f"<Symmetry: {turn} about {_axis(self.axis)}>"
 
     def nearest(self, a_R_obj: Array, a_R_target: Array) -> Array:
         """Rotations (..., 3, 3) of obj, each turned by the symmetry to be as near as it can be to (..., 3, 3) targets.
@@ -429,6 +545,10 @@ class Template:
     mesh: Mesh
     symmetry: Symmetry = field(default_factory=Symmetry.none)
 
+    def __repr__(self) -> str:
+        turns = "" if self.symmetry.fold == 1 else f", {repr(self.symmetry)[1:-1]}"
+        return f"<Template {self.category}: {repr(self.mesh)[1:-1]}{turns}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -439,6 +559,10 @@ class Detection:
         label: category, or "" where unknown.
         score: detector score in [0, 1].
         mask: (H, W) bool, or None.
+
+    Examples:
+        >>> Detection([210, 120, 420, 350], "mug", score=0.9)
+        <Detection mug: box 210.0, 120.0, 420.0, 350.0, score 0.90>
     """
 
     bbox_xyxy: Array
@@ -451,6 +575,10 @@ class Detection:
         if not (box[2] > box[0] and box[3] > box[1]):
             raise ValueError(f"bbox_xyxy must be left, top, right, bottom with positive size, got {box.tolist()}")
         object.__setattr__(self, "bbox_xyxy", box)
+
+    def __repr__(self) -> str:
+        box = ", ".join(f"{value:.1f}" for value in self.bbox_xyxy.tolist())
+        return f"<Detection {self.label or 'without label'}: box {box}, score {self.score:.2f}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -467,6 +595,9 @@ class PoseHypothesis:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cam_T_obj", _rigid(self.cam_T_obj, "cam_T_obj"))
+
+    def __repr__(self) -> str:
+        return f"<PoseHypothesis: probability {self.probability:.2f}, at {_axis(self.cam_T_obj[:3, 3])}>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -511,6 +642,25 @@ class PoseEstimate:
             object.__setattr__(self, "covariance", _finite(self.covariance, (6, 6), "covariance"))
         if self.scale_source not in SCALE_SOURCES:
             raise ValueError(f"scale_source must be one of {', '.join(SCALE_SOURCES[1:])}, got {self.scale_source!r}")
+
+    def __repr__(self) -> str:
+        name = f"PoseEstimate {self.category}".strip()
+        if not self.found:
+            return f"<{name}: not found>"
+        metric = np.isfinite(self.scale)
+        place = self.position_m if metric else self.cam_T_obj[:3, 3]
+        unit = f"m by {self.scale_source}" if metric else "object units, scale unknown"
+        return f"<{name}: score {self.score:.2f}, at {_axis(place)} {unit}{self._spread()}, {self._poses()}>"
+
+    def _spread(self) -> str:
+        if self.covariance is None:
+            return ""
+        variance = np.diag(self.covariance)
+        return f", ±{np.sqrt(variance[:3].max()):.2f} units ±{np.degrees(np.sqrt(variance[3:].max())):.0f}°"
+
+    def _poses(self) -> str:
+        count = max(1, len(self.hypotheses))
+        return "1 pose" if count == 1 else f"{count} poses"
 
     @property
     def size_m(self) -> Array:
@@ -570,6 +720,10 @@ class Track:
     last_seen_ns: int
     hits: int
     measured: PoseEstimate | None
+
+    def __repr__(self) -> str:
+        now = "" if self.measured else ", predicted"
+        return f"<Track {self.id} {self.category}: {self.state.value}{now}, {_plural(self.hits, 'hit')}>"
 
     @property
     def detection(self) -> Detection | None:

@@ -47,9 +47,12 @@ def test_a_recording_and_a_picture(folder: Path, tmp_path: Path):
     said = call(
         "replay", folder / "model.safetensors", folder / "film.mcap", "--out", poses, "--picture", picture,
         "--depth", DEPTH, "--size", UNIT_M, "--fixed-frame", FIXED, "--set", "track.min_score=0.001",
+        "--layout", tmp_path / "layout.json",
     )  # fmt: skip
     assert "5 of 5 images with 5 boxes" in said and "recorded at 10.0 Hz" in said
     assert all(topic in said for topic in OUTPUTS if topic != "/tf") and f"recording: {poses}" in said
+    panels = json.loads((tmp_path / "layout.json").read_text())["configById"]
+    assert panels["Image!camera"]["imageMode"]["imageTopic"] == "/camera/image_raw"
     with Bag(poses) as bag:
         assert bag.topics["/pose_node/objects"].count == 5
     with Image.open(picture) as image:

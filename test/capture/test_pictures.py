@@ -1,11 +1,14 @@
 """Pictures of videos and photos: upright, sharp, well spread, and bad files that say what is wrong."""
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from filmed import film_box
+from mp4_files import index_first, retimed
 from PIL import Image
 
 from uop3d_core.capture.photos import BACKDROP, pictures_of_folder
@@ -13,6 +16,8 @@ from uop3d_core.capture.pictures import Picture, Pictures, movement, sharpness, 
 from uop3d_core.capture.video import pictures_of_video
 from uop3d_core.config import FrameSettings
 from uop3d_core.images import read_mask, read_rgb
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,12 @@ def test_frames_are_spread_along_the_path_and_not_in_time():
     chosen = well_spread(sharp, moved, 5, 0.01)
     assert len(chosen) == 5 and chosen[0] == 30 and sum(index < 50 for index in chosen) == 1
     assert np.ptp(np.diff(chosen[1:])) <= 1
+
+
+def test_a_jump_does_not_use_up_the_path():
+    moved = [0.0] + [0.02] * 19 + [1.0] + [0.02] * 19  # nothing is found again in the middle
+    chosen = well_spread(np.ones(40), moved, 10, 0.01)
+    assert len(chosen) >= 8 and 4 <= sum(index < 20 for index in chosen) <= 6
 
 
 def test_a_camera_that_rests_gives_one_frame():
@@ -91,7 +102,8 @@ def test_a_rotated_phone(video, tmp_path):
     [
         (b"", "empty"),
         (b"#EXTM3U\nhttp://example.org/a.ts\n", "not a video file"),
-        (b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 20, "cannot be decoded"),
+        (b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 20, "the file is cut off"),
+        (b"\x00\x00\x00\x08ftyp\x00\x00\x00\x10moov" + bytes(8), "cannot be decoded"),
     ],
 )
 def test_bad_videos_say_so(tmp_path, content, message):
@@ -99,6 +111,58 @@ def test_bad_videos_say_so(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         pictures_of_video(path, tmp_path / "out", FrameSettings())
+
+
+def test_times_of_a_variable_rate(video, tmp_path, scene):
+    """The first half of the frames is filmed four times as fast as the second."""
+    steps = [1] * 20 + [4] * 20
+    path = tmp_path / "variable.mp4"
+    path.write_bytes(retimed(video.read_bytes(), steps))
+    starts = 0.1 * np.concatenate([[0], np.cumsum(steps)])
+    pictures = pictures_of_video(path, tmp_path, FrameSettings(count=12, sampling=5))
+    times = [float(picture.source.split(" at ")[1].removesuffix(" s")) for picture in pictures.chosen]
+    for time_s, picture in zip(times, pictures.chosen, strict=True):
+        index = int(np.abs(starts - time_s).argmin())
+        assert starts[index] == pytest.approx(time_s, abs=0.011)
+        image = read_rgb(tmp_path / "images" / picture.file)
+        assert np.abs(image.astype(int) - scene.images[index]).mean() < 12
+    assert max(times) > 5 and pictures.notes == ()
+
+
+def test_a_video_that_was_cut_off(video, tmp_path):
+    """Where the index comes first, what there is can be read; where it came last, nothing can."""
+    content = index_first(video.read_bytes())
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(content[: round(0.75 * len(content))])
+    pictures = pictures_of_video(path, tmp_path, FrameSettings(count=8))
+    assert len(pictures.chosen) >= 6
+    [note] = pictures.notes
+    assert "cut.mp4 is damaged or cut off: only the first 2.9 s of 3.9 s can be read" in note
+    path.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(ValueError, match="the file is cut off: its end"):
+        pictures_of_video(path, tmp_path, FrameSettings())
+
+
+@pytest.mark.parametrize("curve", ["hlg", "pq"])
+def test_high_dynamic_range_becomes_usual_pictures(curve, tmp_path):
+    """Films of 10 bits by HEVC, whose white paper is 203 cd/m2 in the colours of BT.2020."""
+    scene = film_box(views=24, width=128, height=96)
+    path = DATA / f"box_{curve}_10bit.mp4"
+    pictures = pictures_of_video(path, tmp_path, FrameSettings(count=8))
+    assert f"is of high dynamic range ({curve.upper()})" in pictures.notes[0]
+    assert len(pictures.chosen) >= 6
+    for picture in pictures.chosen:
+        image = read_rgb(tmp_path / "images" / picture.file).astype(int)
+        index = round(float(picture.source.split(" at ")[1].removesuffix(" s")) * 10)
+        assert np.abs(image - scene.images[index]).mean() < 18  # untreated, pale pictures are 30 and more off
+
+
+def test_4k_is_scaled_down(tmp_path):
+    scene = film_box(views=8, width=480, height=270)
+    large = [cv2.resize(image, (3840, 2160)) for image in scene.images]
+    path = replace(scene, images=np.array(large)).write_video(tmp_path / "v.mp4", rate=3.0)
+    [first, *_] = pictures_of_video(path, tmp_path, FrameSettings(count=8)).chosen
+    assert (first.width, first.height) == (1280, 720)
 
 
 def test_a_short_video_says_so(scene, tmp_path):
@@ -154,6 +218,24 @@ def test_photos_taken_twice_are_left_out(scene, tmp_path):
     shutil.copy(folder / "1.png", folder / "1_again.png")
     pictures = pictures_of_folder(folder, tmp_path / "out", FrameSettings())
     assert len(pictures.chosen) == 4 and "1 photos were left out" in pictures.notes[0]
+
+
+def test_blurred_photos_are_left_out(scene, tmp_path):
+    folder = photos(scene, tmp_path / "in", 6)
+    Image.fromarray(cv2.GaussianBlur(scene.images[33], (0, 0), 9)).save(folder / "9.png")
+    pictures = pictures_of_folder(folder, tmp_path / "out", FrameSettings())
+    assert len(pictures.chosen) == 6 and pictures.notes == ("blurred photos were left out: 9.png",)
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {p.file for p in pictures.chosen}
+    assert len(pictures_of_folder(folder, tmp_path / "all", FrameSettings(blur=0)).chosen) == 7
+
+
+def test_blurred_frames_are_left_out(scene, tmp_path):
+    """Where a whole stretch of the film is blurred, not even its sharpest frame is taken."""
+    images = np.array([cv2.GaussianBlur(m, (0, 0), 6) if 12 <= i < 20 else m for i, m in enumerate(scene.images)])
+    path = replace(scene, images=images).write_video(tmp_path / "v.mp4")
+    chosen = pictures_of_video(path, tmp_path, FrameSettings(count=20)).chosen
+    times = [round(float(picture.source.split(" at ")[1].removesuffix(" s")) * 10) for picture in chosen]
+    assert len(times) > 12 and not any(12 <= time < 20 for time in times)
 
 
 def test_names_of_photos_are_not_used_as_paths(scene, tmp_path):

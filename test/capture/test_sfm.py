@@ -77,7 +77,9 @@ def test_features_and_matches_are_not_computed_again(result):
     again = out / "again"
     again.mkdir()
     shutil.copy(out / "work" / "features0.db", again)
-    reconstruct(pictures, out, again, SETTINGS, None, lambda stage, done, total: calls.append((stage, done, total)))
+    reconstruct(
+        pictures, out, again, SETTINGS, None, None, lambda stage, done, total: calls.append((stage, done, total))
+    )
     assert calls[0] == ("features", 20, 20)
     assert (again / "features0.db").stat().st_size == (out / "work" / "features0.db").stat().st_size
 

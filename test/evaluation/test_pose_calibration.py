@@ -105,6 +105,18 @@ def test_a_perfect_pose_has_no_error_of_position(mug, label_T_world):
     assert all(result.right for result in results)
 
 
+def test_it_is_told_from_where_an_image_was_taken(mug, label_T_world):
+    """The camera's place in obj, whatever was estimated; the box is not quite around the origin of obj."""
+    errors = np.zeros((VIEWS, 6))
+    errors[:, 5] = 1.0
+    report, results = report_of(mug, linked(label_T_world), oracle(mug, errors, np.eye(6)))
+    for row, result in zip(report["frames"], results, strict=True):
+        x, y, z = inverse_rigid(result.true_cam_T_obj)[:3, 3]
+        azimuth, elevation = np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+        assert abs((row["azimuth_deg"] - np.rad2deg(azimuth) + 180) % 360 - 180) * np.cos(elevation) < 6
+        assert row["elevation_deg"] == pytest.approx(np.rad2deg(elevation), abs=6)
+
+
 def test_ellipsoids_hold_what_lies_in_them(mug, label_T_world):
     """Errors in the axes of cam: half of the images just inside the 90 % ellipsoid of the rotation, half just outside;
     of those beyond 30 degrees nothing is said in "within30"."""

@@ -39,6 +39,7 @@ class Record:
         placed: those of them with a camera.
         trusted: those of them whose mask could be trusted.
         error: mean reprojection error in pixels of a picture 1000 pixels wide, or None.
+        still: share of the pairs of pictures in which the object moves as the cameras say, or None.
         notes: what a person should know.
     """
 
@@ -46,6 +47,7 @@ class Record:
     placed: int | None = None
     trusted: int | None = None
     error: float | None = None
+    still: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -140,6 +142,7 @@ def check_capture(
         _frames(figures, settings),
         _registered(record, settings),
         _error(record, settings),
+        _still(record, settings),
         _around(figures, settings),
         _masks(figures, record, mesh, why, settings),
         _area(figures, settings),
@@ -239,9 +242,22 @@ def _error(record: Record, settings: QualitySettings) -> Gate:
     name, limit = "reprojection error", f"at most {settings.error:.1f} px in 1000"
     if record.error is None:
         return Gate(name, "not known", limit, True)
+    moved = record.still is None or record.still < settings.still
     return Gate(
         name, f"{record.error:.2f} px", limit, record.error <= settings.error,
-        "nothing may move while you film, neither the object nor what is around it; lock zoom and focus",
+        "nothing may move while you film, neither the object nor what is around it; lock zoom and focus" if moved else
+        "what is filmed has too few sharp details: put a newspaper or a printed cloth under the object, in good light, "
+        "move slowly, and lock zoom and focus",
+    )  # fmt: skip
+
+
+def _still(record: Record, settings: QualitySettings) -> Gate:
+    name, limit = "object kept still", f"in at least {settings.still:.0%}"
+    if record.still is None:
+        return Gate(name, "not known", limit, True)
+    return Gate(
+        name, f"in {record.still:.0%} of pairs", limit, record.still >= settings.still,
+        "the object moved while it was filmed: film it again, and let nobody touch it or what it stands on",
     )  # fmt: skip
 
 

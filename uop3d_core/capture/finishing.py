@@ -7,12 +7,12 @@ points, in a world whose origin is the middle of the object, whose unit is its d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from uop3d_core.atomic import replaced, write_text
 from uop3d_core.capture.nerfstudio import DISTORTION, OPENGL_T_OPENCV, TRANSFORMS
@@ -40,8 +40,7 @@ def centred(region: ObjectRegion, inside: Array) -> Sim3:
 def write_capture(
     folder: Path,
     found: Reconstruction,
-    masks: Mapping[str, Array],
-    kept: Sequence[str],
+    masks: Mapping[str, Path],
     new_T_world: Sim3,
     confidence: Mapping[str, float],
     level: bool,
@@ -51,20 +50,19 @@ def write_capture(
     Args:
         folder: of the capture.
         found: cameras and points.
-        masks: by name, (H, W) bool.
-        kept: names of the frames that belong to the capture.
+        masks: files of the masks by name, of the frames that belong to the capture.
         new_T_world: to the frame of the files.
         confidence: of the masks, by name.
-        level: whether up is measured, by the support plane; it is written down then.
+        level: whether up is measured; it is written down then.
     """
-    for name in kept:
+    for name, path in masks.items():
         with replaced(folder / "masks" / f"{name}.png") as draft:
-            Image.fromarray(masks[name].astype(np.uint8) * 255).save(draft)
+            shutil.copyfile(path, draft)
     _write_points(folder / POINTS, new_T_world.apply(found.points), found.colours)
     meta: dict[str, Any] = {"camera_model": "OPENCV"}
     if level:
         meta["up"] = [0.0, 0.0, 1.0]
-    meta["frames"] = [_entry(name, found, new_T_world, confidence[name]) for name in kept]
+    meta["frames"] = [_entry(name, found, new_T_world, confidence[name]) for name in masks]
     write_text(folder / TRANSFORMS, json.dumps(meta, indent=1, allow_nan=False) + "\n")
 
 

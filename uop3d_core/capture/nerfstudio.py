@@ -62,7 +62,7 @@ name, which nerfstudio does not know.
 OPENGL_T_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def read_nerfstudio(folder: Path) -> Capture:
+def read_nerfstudio(folder: Path | str) -> Capture:
     """Read one capture; checks everything but the pixels, which are decoded on demand.
 
     ``applied_transform`` and ``applied_scale`` say where the world came from and are not needed: frames and points
@@ -80,8 +80,17 @@ def read_nerfstudio(folder: Path) -> Capture:
     Raises:
         FileNotFoundError: no transforms.json, or an image, mask or point file that it names is missing.
         ValueError: anything in it is malformed; the message names file, frame, what is wrong and what to do.
+
+    Examples:
+        >>> capture = read_nerfstudio("captures/mug/mug_00")
+        >>> capture
+        <Capture mug_00: 8 frames of 96 x 96 pixels, no points, up not measured>
+        >>> frame = capture.frames[0]
+        >>> frame.image.shape, frame.mask.shape, frame.cam_T_world.shape
+        ((96, 96, 3), (96, 96), (4, 4))
     """
-    recording, folder = read_recording(folder), Path(folder).resolve()
+    folder = Path(folder).resolve()
+    recording = read_recording(folder)
     for index, shot in enumerate(recording.shots):
         if shot.mask is None:
             raise FileNotFoundError(

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from uop3d_core.capture.pictures import Picture, Pictures, movement, scaled_down, small_grey, write_picture
+from uop3d_core.capture.gravity import up_of_photo
+from uop3d_core.capture.pictures import (
+    Picture,
+    Pictures,
+    movement,
+    scaled_down,
+    sharp_enough,
+    small_grey,
+    write_picture,
+)
 from uop3d_core.config import FrameSettings
 from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
@@ -58,11 +67,12 @@ def pictures_of_folder(
     twice = 0
     progress("photos", 0, len(taken))
     for index, path in enumerate(taken):
-        image, mask, focal = _read(path)
+        image, mask, focal, up = _read(path)
         image, factor = scaled_down(image, settings.size)
         grey = small_grey(image)
         if last is None or last.shape != grey.shape or movement(last, grey) > 0.002:
-            picture = Picture(f"{len(chosen):04d}", path.name, 0, 0, 0.0, None if focal is None else focal * factor)
+            focal = None if focal is None else focal * factor
+            picture = Picture(f"{len(chosen):04d}", path.name, 0, 0, 0.0, focal, up)
             chosen.append(write_picture(out, picture, image, _mask(path, masks, mask, image)))
             last = grey
         else:
@@ -70,18 +80,31 @@ def pictures_of_folder(
         progress("photos", index + 1, len(taken))
     if twice:
         notes.append(f"{twice} photos were left out because they show the same as the one before")
-    return Pictures(tuple(chosen), False, tuple(notes))
+    kept = _without_blurred(chosen, out, settings.blur)
+    if len(kept) < len(chosen):
+        names = ", ".join(picture.source for picture in chosen if picture not in kept)
+        notes.append(f"blurred photos were left out: {names}")
+    return Pictures(tuple(kept), False, tuple(notes))
+
+
+def _without_blurred(chosen: list[Picture], out: Path, share: float) -> list[Picture]:
+    """The sharp ones; the files of the others are removed."""
+    sharp = sharp_enough([picture.sharpness for picture in chosen], share)
+    for picture in (picture for picture, good in zip(chosen, sharp, strict=True) if not good):
+        (out / "images" / picture.file).unlink()
+        (out / "given" / f"{picture.name}.png").unlink(missing_ok=True)
+    return [picture for picture, good in zip(chosen, sharp, strict=True) if good]
 
 
 def _evenly(files: list[Path], count: int) -> list[Path]:
     return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))]
 
 
-def _read(path: Path) -> tuple[Array, Array | None, float | None]:
-    """Pixels (H, W, 3), mask (H, W) of what is not transparent or None, focal length in pixels or None."""
+def _read(path: Path) -> tuple[Array, Array | None, float | None, tuple[float, float, float] | None]:
+    """Pixels (H, W, 3); mask (H, W) of what is not transparent, focal length in pixels, direction up, or None."""
     try:
         with Image.open(path) as photo:
-            focal = _focal(photo)
+            focal, up = _focal(photo), up_of_photo(photo)
             upright = ImageOps.exif_transpose(photo)
             alpha = (
                 np.array(upright.convert("RGBA"))[..., 3]
@@ -91,11 +114,12 @@ def _read(path: Path) -> tuple[Array, Array | None, float | None]:
             image = _rgb(upright)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error}); replace or remove it") from error
+    told = None if up is None else (float(up[0]), float(up[1]), float(up[2]))
     if alpha is None or alpha.min() >= 128 or alpha.max() < 128:
-        return image, None, focal
+        return image, None, focal, told
     solid = alpha >= 128
     image[~solid] = BACKDROP
-    return image, solid, focal
+    return image, solid, focal, told
 
 
 def _rgb(photo: Image.Image) -> Array:

@@ -17,6 +17,8 @@ from uop3d_core.atomic import replaced
 from uop3d_core.geometry import Array
 
 JPEG_QUALITY = 95
+FARTHEST = 0.25
+"""Movement beyond which it is not measured: a jump in the film takes no more of the path than that."""
 ANALYSED = 320
 """Longer side at which sharpness and movement are measured, in pixels."""
 
@@ -31,6 +33,7 @@ class Picture:
         width, height: in pixels, as written.
         sharpness: as `sharpness` measures it, comparable within one capture.
         focal: focal length in pixels as the file says, or None.
+        up: (x, y, z) against gravity in the frame of its camera, as the file says, or None.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Picture:
     height: int
     sharpness: float
     focal: float | None = None
+    up: tuple[float, float, float] | None = None
 
     @property
     def file(self) -> str:
@@ -67,7 +71,8 @@ class Pictures:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Pictures:
         """The way back."""
-        chosen = tuple(Picture(**entry) for entry in content["chosen"])
+        entries = ({**entry, "up": entry["up"] and tuple(entry["up"])} for entry in content["chosen"])
+        chosen = tuple(Picture(**entry) for entry in entries)
         return cls(chosen, bool(content["ordered"]), tuple(content["notes"]))
 
 
@@ -141,9 +146,16 @@ def well_spread(sharp: Sequence[float] | Array, moved: Sequence[float], count: i
     Returns:
         Indices in ascending order.
     """
-    path = np.concatenate([[0.0], np.cumsum(np.asarray(moved, dtype=np.float64)[1:])])
+    steps = np.minimum(np.asarray(moved, dtype=np.float64)[1:], FARTHEST)
+    path = np.concatenate([[0.0], np.cumsum(steps)])
     pieces = int(np.clip(path[-1] / least + 1, 1, count))
     piece = np.minimum((path / max(path[-1], 1e-9) * pieces).astype(int), pieces - 1)
     order = np.lexsort((-np.asarray(sharp), piece))
     first = np.unique(piece[order], return_index=True)[1]
     return sorted(int(index) for index in order[first])
+
+
+def sharp_enough(sharp: Sequence[float] | Array, share: float) -> Array:
+    """(N,) bool: not blurred, that is at least `share` as sharp as the median."""
+    values = np.asarray(sharp, dtype=np.float64)
+    return np.asarray(values >= share * np.median(values)) if len(values) else np.zeros(0, bool)

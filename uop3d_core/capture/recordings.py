@@ -78,12 +78,14 @@ class ImportOptions:
         only: names of the captures wanted, where a source holds many; empty for all.
         frames: how many frames will be kept, evenly spaced, or None for all; an importer need not read more.
         topic: of the images, in recordings of robots.
+        up: direction against gravity in the world of the source, of any length, where the user knows it.
     """
 
     images: Path | None = None
     only: tuple[str, ...] = ()
     frames: int | None = None
     topic: str | None = None
+    up: tuple[float, float, float] | None = None
 
 
 def capture_of(recording: Recording) -> Capture:

@@ -10,8 +10,8 @@ share a camera, and other sizes get cameras of their own.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,20 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.atomic import replaced_when_complete
-from uop3d_core.capture.pictures import Picture, Pictures
+from uop3d_core.capture.features import Features
+from uop3d_core.capture.matching import load_colmap, match_pictures, threads_of
+from uop3d_core.capture.pictures import Pictures
 from uop3d_core.config import CameraSettings
 from uop3d_core.geometry import Array
 from uop3d_core.progress import Progress, silent
 from uop3d_core.types import Camera
 
-LENS = "SIMPLE_RADIAL"
-"""COLMAP's model with one focal length and one radial coefficient: enough for phones, hard to overfit."""
-CONTRAST = 0.4
-"""Share of the usual least contrast of features, in soft pictures that show too few of them."""
+DATABASE = "features0.db"
+"""Features and matches of the first, cheap try."""
 LEAST = 3
 """Pictures with a camera, below which there is no reconstruction."""
 SUPPORT, PLENTY = 10, 100
 """Points that a picture must see for its camera to count, and that half of the pictures should see."""
-PROBE = 192
-"""Features per picture by which look-alikes are found."""
 HOW_TO_FILM = (
     "film slowly in a full circle around the object, with something textured around it (a newspaper under it helps), "
     "in good light, and do not move the object"
@@ -75,6 +73,7 @@ def reconstruct(
     work: Path,
     settings: CameraSettings,
     K: Sequence[float] | None = None,
+    features: Features | None = None,
     progress: Progress = silent,
 ) -> None:
     """Find the cameras and write them to `work`/model as a COLMAP model.
@@ -86,18 +85,20 @@ def reconstruct(
         settings: how much effort.
         K: focal lengths and principal point (fx, fy, cx, cy) in pixels of the first picture's size, edges at integers
             (centre of the first pixel 0.5), that are known to be right; None to find them.
+        features: a plug-in in place of COLMAP's features, or None.
         progress: told of every picture.
 
     Raises:
         ImportError: pycolmap is not installed.
         ValueError: hardly any picture could be placed.
     """
-    colmap = _pycolmap()
+    colmap = load_colmap()
     best: Any = None
-    for effort, wide in enumerate((False, True)):
+    for effort, wide in enumerate((False, True) if features is None else (False,)):
         database = work / f"features{effort}.db"
-        _features(colmap, database, pictures, folder, settings, wide, K, progress)
-        _matches(colmap, database, pictures, settings, progress)
+        match_pictures(
+            colmap, database, pictures, folder, settings, wide=wide, K=K, features=features, progress=progress
+        )
         for mapper in (_incremental, _global):
             progress("cameras", 0, len(pictures.chosen))
             models = mapper(colmap, database, folder / "images", work, settings, K is not None)
@@ -124,33 +125,29 @@ def read_reconstruction(path: Path) -> Reconstruction:
         ImportError: pycolmap is not installed.
         ValueError: not a model.
     """
-    colmap = _pycolmap()
+    colmap = load_colmap()
     try:
         model = colmap.Reconstruction(path)
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not a COLMAP model ({error})") from error
+    return reconstruction_of(model, True)
+
+
+def reconstruction_of(model: Any, with_cameras: bool) -> Reconstruction:
+    """COLMAP's model as ours; the cameras of other lenses than ours are left out where they are not asked for."""
     images = {Path(i.name).stem: i for i in model.images.values() if i.has_pose}
     names = sorted(images)
     index = {images[name].image_id: row for row, name in enumerate(names)}
     points = list(model.points3D.values())
     seen = [(row, index[e.image_id]) for row, p in enumerate(points) for e in p.track.elements if e.image_id in index]
     return Reconstruction(
-        cameras={name: _camera(model.cameras[images[name].camera_id]) for name in names},
+        cameras={name: _camera(model.cameras[images[name].camera_id]) for name in names if with_cameras},
         cam_T_world={name: np.vstack([images[name].cam_from_world().matrix(), [0, 0, 0, 1]]) for name in names},
         points=np.array([p.xyz for p in points]).reshape(-1, 3),
         colours=np.array([p.color for p in points], dtype=np.uint8).reshape(-1, 3),
         seen=np.array(seen, dtype=np.int64).reshape(-1, 2),
         error=float(model.compute_mean_reprojection_error()),
     )
-
-
-def _pycolmap() -> Any:
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise ImportError(f"finding cameras needs pycolmap: pip install 'uop3d[capture]' ({error})") from error
-    pycolmap.logging.minloglevel = 3
-    return pycolmap
 
 
 def _placed(model: Any) -> int:
@@ -176,141 +173,11 @@ def _camera(camera: Any) -> Camera:
     raise ValueError(f"COLMAP camera model {model} is not supported here")
 
 
-def _features(
-    colmap: Any,
-    database: Path,
-    pictures: Pictures,
-    folder: Path,
-    settings: CameraSettings,
-    wide: bool,
-    K: Sequence[float] | None,
-    progress: Progress,
-) -> None:
-    """Features of every picture that the database has none of yet."""
-    known = _pictures_in(colmap, database)
-    total, done = len(pictures.chosen), len(known)
-    progress("features", done, total)
-    options = colmap.FeatureExtractionOptions()
-    options.num_threads = _threads(settings)
-    options.sift.max_num_features = settings.features
-    if wide:
-        options.sift.peak_threshold *= CONTRAST
-        options.sift.estimate_affine_shape = True
-    for group in _groups(pictures.chosen):
-        camera_id = next((known[p.file] for p in group if p.file in known), -1)
-        for start in range(0, len(group), options.num_threads):
-            part = [p for p in group[start : start + options.num_threads] if p.file not in known]
-            if not part:
-                continue
-            reader = colmap.ImageReaderOptions(camera_model=LENS, existing_camera_id=camera_id)
-            if camera_id < 0:
-                reader.camera_params = _parameters(part[0], pictures.chosen[0], K)
-            colmap.extract_features(
-                database,
-                folder / "images",
-                [p.file for p in part],
-                colmap.CameraMode.SINGLE,
-                reader,
-                options,
-            )
-            camera_id = _pictures_in(colmap, database)[part[0].file]
-            done += len(part)
-            progress("features", done, total)
-
-
-def _groups(pictures: Iterable[Picture]) -> list[list[Picture]]:
-    """Pictures that share a camera: of one size and one stated focal length."""
-    groups: dict[tuple[int, int, int], list[Picture]] = {}
-    for picture in pictures:
-        key = (picture.width, picture.height, round(picture.focal or 0))
-        groups.setdefault(key, []).append(picture)
-    return list(groups.values())
-
-
-def _parameters(picture: Picture, first: Picture, K: Sequence[float] | None) -> str:
-    """COLMAP's f, cx, cy, k where something is known, or ""."""
-    if K is not None:
-        scale = picture.width / first.width
-        return f"{scale * (K[0] + K[1]) / 2},{scale * K[2]},{scale * K[3]},0"
-    if picture.focal is None:
-        return ""
-    return f"{picture.focal},{picture.width / 2},{picture.height / 2},0"
-
-
-def _pictures_in(colmap: Any, database: Path) -> dict[str, int]:
-    """Camera by file name of the pictures whose features are in the database."""
-    if not database.is_file():
-        return {}
-    with colmap.Database.open(database) as base:
-        return {i.name: i.camera_id for i in base.read_all_images() if base.exists_keypoints(i.image_id)}
-
-
-def _matches(colmap: Any, database: Path, pictures: Pictures, settings: CameraSettings, progress: Progress) -> None:
-    """Match the pairs that are worth it, in portions; what is in the database already is not matched again."""
-    pairs = _pairs(colmap, database, pictures, settings)
-    options = colmap.FeatureMatchingOptions()
-    options.num_threads = _threads(settings)
-    verification = colmap.TwoViewGeometryOptions()
-    verification.ransac.random_seed = settings.seed
-    pairing = colmap.ImportedPairingOptions()
-    listing = database.with_suffix(".pairs.txt")
-    portion = max(20, len(pairs) // 50)
-    progress("matches", 0, len(pairs))
-    for start in range(0, len(pairs), portion):
-        part = pairs[start : start + portion]
-        listing.write_text("".join(f"{a} {b}\n" for a, b in part), encoding="utf-8")
-        pairing.match_list_path = listing
-        colmap.match_image_pairs(database, options, pairing, verification)
-        progress("matches", min(start + portion, len(pairs)), len(pairs))
-    listing.unlink(missing_ok=True)
-
-
-def _pairs(colmap: Any, database: Path, pictures: Pictures, settings: CameraSettings) -> list[tuple[str, str]]:
-    """File names of the pairs to match: all of few pictures; neighbours and look-alikes of many."""
-    names = [p.file for p in pictures.chosen]
-    N = len(names)
-    if N <= settings.exhaustive:
-        wanted = np.triu(np.ones((N, N), bool), 1)
-    else:
-        alike = _likeness(colmap, database, names)
-        step = np.abs(np.arange(N)[:, None] - np.arange(N))
-        wanted = (step <= settings.neighbours) & pictures.ordered
-        alike[wanted | (step == 0)] = -1
-        best = np.argsort(-alike, axis=1)[:, : settings.lookalikes + (0 if pictures.ordered else settings.neighbours)]
-        np.put_along_axis(wanted, best, True, axis=1)
-        wanted = np.triu(wanted | wanted.T, 1)
-    return [(names[a], names[b]) for a, b in np.argwhere(wanted)]
-
-
-def _likeness(colmap: Any, database: Path, names: Sequence[str]) -> Array:
-    """(N, N) how many of the largest features of a picture have a close one among those of another, symmetric.
-
-    Wu, "Towards Linear-time Incremental Structure from Motion", 3DV 2013, section 3: the largest features of a picture
-    tell whether the rest is worth matching.
-    """
-    probes = []
-    with colmap.Database.open(database) as base:
-        ids = {image.name: image.image_id for image in base.read_all_images()}
-        for name in names:
-            shape = base.read_keypoints(ids[name])[:, 2:]
-            size = np.linalg.norm(shape, axis=1)  # an affine map of the unit circle, or scale and angle
-            descriptors = np.asarray(base.read_descriptors(ids[name]).data, dtype=np.float32)
-            descriptors = descriptors[np.argsort(-size)[:PROBE]]
-            probes.append(descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-9))
-    counts = np.zeros((len(names), len(names)))
-    for a, first in enumerate(probes):
-        for b in range(a):
-            both = first @ probes[b].T
-            mutual = both.argmax(1)[both.argmax(0)] == np.arange(both.shape[1]) if both.size else np.zeros(0, bool)
-            counts[a, b] = counts[b, a] = (both.max(0)[mutual] > 0.8).sum() if both.size else 0
-    return counts
-
-
 def _incremental(
     colmap: Any, database: Path, images: Path, work: Path, settings: CameraSettings, fixed: bool
 ) -> list[Any]:
     options = colmap.IncrementalPipelineOptions()
-    options.num_threads, options.random_seed = _threads(settings), settings.seed
+    options.num_threads, options.random_seed = threads_of(settings), settings.seed
     options.mapper.random_seed = options.triangulation.random_seed = settings.seed
     options.min_model_size, options.min_num_matches = LEAST, 12
     options.mapper.init_min_num_inliers, options.mapper.init_min_tri_angle = 50, 8.0
@@ -323,7 +190,7 @@ def _incremental(
 
 def _global(colmap: Any, database: Path, images: Path, work: Path, settings: CameraSettings, fixed: bool) -> list[Any]:
     options = colmap.GlobalPipelineOptions()
-    options.num_threads, options.random_seed = _threads(settings), settings.seed
+    options.num_threads, options.random_seed = threads_of(settings), settings.seed
     adjustment = options.mapper.bundle_adjustment
     adjustment.refine_focal_length = adjustment.refine_extra_params = not fixed
     return _run(colmap.global_mapping, database, images, work, options)
@@ -331,8 +198,6 @@ def _global(colmap: Any, database: Path, images: Path, work: Path, settings: Cam
 
 def _run(mapping: Any, database: Path, images: Path, work: Path, options: Any) -> list[Any]:
     """The models that a mapper finds; those that it writes down are scratch."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         return list(mapping(database, images, scratch, options).values())
 
@@ -347,11 +212,10 @@ def _supported(colmap: Any, model: Any, fixed: bool) -> Any:
     if _placed(model) >= LEAST:
         options = colmap.BundleAdjustmentOptions()
         options.refine_focal_length = options.refine_extra_params = not fixed
-        colmap.bundle_adjustment(model, options)
+        options.print_summary = False
+        config = colmap.BundleAdjustmentConfig()
+        for number in model.reg_image_ids():
+            config.add_image(number)
+        config.fix_gauge(colmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+        colmap.create_default_bundle_adjuster(options, config, model).solve()  # the short way turns logging on
     return model
-
-
-def _threads(settings: CameraSettings) -> int:
-    return settings.threads or (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )

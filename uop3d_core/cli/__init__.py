@@ -22,16 +22,38 @@ from uop3d_core.cli.estimating import estimate
 from uop3d_core.cli.evaluating import evaluate_alignment, evaluate_pose
 from uop3d_core.cli.importing import export_capture, import_captures
 from uop3d_core.cli.learning import align, learn, orient, synchronize, train
+from uop3d_core.cli.picturing import pictures
 from uop3d_core.cli.replaying import replay
 from uop3d_core.cli.reporting import report
+from uop3d_core.cli.sharing import card, info, pull, push
+from uop3d_core.cli.viewing import view
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (learn, align, orient, train, report, estimate, replay, synchronize, export, compare, bench, demo):
+for command in (
+    learn,
+    align,
+    orient,
+    train,
+    report,
+    view,
+    estimate,
+    replay,
+    synchronize,
+    export,
+    compare,
+    bench,
+    info,
+    card,
+    push,
+    pull,
+    demo,
+):
     app.command()(command)
 
 captures.command("import")(import_captures)
 captures.command("export")(export_capture)
 app.add_typer(captures, name="capture")
+app.add_typer(pictures, name="picture")
 
 evaluate = typer.Typer(no_args_is_help=True, help="Compare with labels.")
 evaluate.command("alignment")(evaluate_alignment)

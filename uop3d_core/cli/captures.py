@@ -49,6 +49,9 @@ def make(
     segmenter: Annotated[
         str | None, typer.Option("--segmenter", metavar="NAME:FILE", help="a model for masks: onnx:FILE or sam:FOLDER")
     ] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", metavar="NAME:FILE", help="a plug-in in place of COLMAP's features")
+    ] = None,
     intrinsics: Annotated[
         str | None,
         typer.Option("--intrinsics", metavar="FX,FY,CX,CY", help="if known: pixels, corner of the image at 0, 0"),
@@ -61,7 +64,11 @@ def make(
 
     with progress_bars() as progress:
         verdict = make_capture(
-            Filmed(source, masks, segmenter, _intrinsics(intrinsics)), folder, _settings(changes), accept, progress
+            Filmed(source, masks, segmenter, features, _intrinsics(intrinsics)),
+            folder,
+            _settings(changes),
+            accept,
+            progress,
         )
     _tell(f"{folder}", verdict)
     if not verdict.passed and not accept:

@@ -12,7 +12,6 @@ from rich.table import Table
 from uop3d_core.cli.console import out, progress_bars
 from uop3d_core.cli.options import (
     Device,
-    JsonOut,
     Labels,
     ModelArgument,
     Only,
@@ -28,16 +27,23 @@ PLAIN_FIGURES = 6
 """More columns of figures than this stand closer together."""
 
 
-def evaluate_alignment(run: RunArgument, labels: Labels, json_out: JsonOut) -> None:
+KeptJson = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="OUT", help="file to write (default: in RUN/evaluation, for uop3d report)"),
+]
+
+
+def evaluate_alignment(run: RunArgument, labels: Labels, json_out: KeptJson = None) -> None:
     """Errors of the relative rotations of all pairs of captures."""
-    from uop3d_core.atomic import write_json
+    from uop3d_core.pipeline.evaluations import keep_alignment
     from uop3d_core.pipeline.inference import evaluate_run
 
     report = evaluate_run(run, labels)
-    write_json(json_out, report)
+    written = keep_alignment(report, run, json_out)
     out.print(
         figures_table(f"alignment of {report['category']}", {"all": report["all"], "accepted": report["accepted"]})
     )
+    out.print(f"figures: {written}", soft_wrap=True, highlight=False)
 
 
 def evaluate_pose(
@@ -45,7 +51,7 @@ def evaluate_pose(
     captures: Annotated[Path, typer.Option(metavar="DIR", help="captures, some of them not trained on")],
     labels: Labels,
     run: Annotated[Path, typer.Option(metavar="RUN", help="run directory that the model was trained in")],
-    json_out: JsonOut,
+    json_out: KeptJson = None,
     only: Only = "",
     only_frames: Annotated[
         Path | None, typer.Option("--only-frames", metavar="FILE", help="JSON {capture: [frames]} to test on")
@@ -58,15 +64,21 @@ def evaluate_pose(
     reliability: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="diagrams of what score and covariance are worth")
     ] = None,
+    into_model: Annotated[
+        bool, typer.Option("--into-model", help="note the main figures in the model file, for uop3d info and its card")
+    ] = False,
     device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
     """Errors of poses in single images of captures that were not trained on."""
-    from uop3d_core.atomic import write_json
+    from uop3d_core.pipeline.evaluations import keep_pose
     from uop3d_core.pipeline.inference import evaluate_model, evaluation_sheet, reliability_picture
     from uop3d_core.report.sheets import write_image
+    from uop3d_core.sharing.facts import FIGURES, check_notable, figures_of, note
 
+    if into_model:
+        check_notable(model)
     with progress_bars() as progress:
         outcome = evaluate_model(
             model,
@@ -82,14 +94,18 @@ def evaluate_pose(
             device=device,
             progress=progress,
         )
-    write_json(json_out, outcome.report)
+    written = keep_pose(outcome, run, json_out)
     rows = {**outcome.report["captures"], "overall": outcome.report["overall"]}
     out.print(figures_table(f"pose of unseen {outcome.report['category']}", rows))
     out.print(worth_table("what the estimates say of themselves", rows))
+    out.print(f"figures: {written}", soft_wrap=True, highlight=False)
     if picture:
         write_image(picture, evaluation_sheet(outcome, SHEET_PER_CAPTURE, SHEET_COLUMNS))
     if reliability:
         write_image(reliability, reliability_picture(outcome))
+    if into_model:
+        note(model, **{FIGURES: figures_of(outcome.report)})
+        out.print(f"noted in {model}", soft_wrap=True, highlight=False)
 
 
 def figures_table(title: str, rows: dict[str, dict[str, Any] | None]) -> Table:

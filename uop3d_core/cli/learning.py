@@ -16,6 +16,7 @@ from uop3d_core.cli.options import (
     BackboneOption,
     Captures,
     Category,
+    DataLicence,
     Engine,
     Only,
     RunArgument,
@@ -43,6 +44,7 @@ def learn(
     workers: Workers = None,
     afresh: Afresh = False,
     without: Without = None,
+    data_licence: DataLicence = None,
     changes: Set = None,
 ) -> None:
     """Learn a category: align its captures, fuse a template, train a model. Run again to go on after a stop."""
@@ -64,6 +66,7 @@ def learn(
         )
     _show_alignment(result.aligned.alignment, result.aligned.failed, result.aligned.notes)
     show_symmetry(result.aligned.run.read_alignment().symmetry)
+    _note_licence(result.trained.run.model, data_licence)
     _show_model(result.trained.run.model, result.trained.reused, result.trained.seconds)
 
 
@@ -122,7 +125,7 @@ def orient(
         out.print(f"the model was trained on the old axes; make a new one: uop3d train {run}", soft_wrap=True)
 
 
-def train(run: RunArgument, without: Without = None, changes: Set = None) -> None:
+def train(run: RunArgument, without: Without = None, data_licence: DataLicence = None, changes: Set = None) -> None:
     """Train a model on the captures that an aligned run accepts: RUN/model.safetensors."""
     from uop3d_core.pipeline.training import train as run_train
 
@@ -130,7 +133,15 @@ def train(run: RunArgument, without: Without = None, changes: Set = None) -> Non
     with progress_bars() as progress:
         settings = run_settings(changes) if changes else None
         result = run_train(run, settings=settings, without=without, progress=progress)
+    _note_licence(result.run.model, data_licence)
     _show_model(result.run.model, result.reused, result.seconds)
+
+
+def _note_licence(model: Path, licence: str | None) -> None:
+    from uop3d_core.sharing.facts import note_licence
+
+    if licence is not None:
+        note_licence(model, licence)
 
 
 def synchronize(

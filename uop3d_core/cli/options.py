@@ -45,6 +45,10 @@ Without = Annotated[
     Path | None,
     typer.Option("--without", metavar="FILE", help="JSON {capture: [frames]} that the training must not see"),
 ]
+DataLicence = Annotated[
+    str | None,
+    typer.Option("--data-licence", metavar="TEXT", help="of the captures, e.g. CC-BY-4.0; noted in the model"),
+]
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE", help="labels.json of the category")]
 JsonOut = Annotated[Path, typer.Option("--json", metavar="OUT", help="file to write")]
 

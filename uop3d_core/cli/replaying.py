@@ -70,12 +70,17 @@ def replay(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.jpg", help="some of the images with the markers of OUT drawn in")
     ] = None,
+    layout: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Foxglove layout for OUT and this recording")
+    ] = None,
     device: Device = "cpu",
     backbone: OtherBackbone = None,
     changes: Set = None,
 ) -> None:
     """Run a recording of a robot through the pipeline of the ROS node, without ROS: poses, TF and markers."""
+    from uop3d_core.atomic import write_json
     from uop3d_core.bags.filmstrip import filmstrip
+    from uop3d_core.bags.layout import layout as foxglove_layout
     from uop3d_core.bags.replay import ReplayOptions, open_stream
     from uop3d_core.bags.replay import replay as run_replay
     from uop3d_core.bags.writing import check_target
@@ -116,6 +121,9 @@ def replay(
     if picture is not None:
         write_image(picture, filmstrip(out_file, bag, report.sources, options.camera, rectified))
         out.print(f"picture: {picture}", soft_wrap=True, highlight=False)
+    if layout is not None:
+        write_json(layout, foxglove_layout(report.sources.image, report.sources.info))
+        out.print(f"layout: {layout}", soft_wrap=True, highlight=False)
 
 
 def _sizes(texts: Sequence[str], std: float | None, categories: Sequence[str]) -> dict[str, KnownSize]:

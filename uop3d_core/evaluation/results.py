@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from uop3d_core.cameras import pixels_of
+from uop3d_core.cameras import pixels_of, rays_through
 from uop3d_core.evaluation.link import FrameLink
 from uop3d_core.evaluation.metrics import THRESHOLDS_DEG, error_deg, summary, up_error_deg
 from uop3d_core.evaluation.probabilities import (
@@ -26,7 +26,7 @@ from uop3d_core.evaluation.probabilities import (
     spread_figures,
 )
 from uop3d_core.evaluation.tracking import pose_errors
-from uop3d_core.geometry import rigid_through_similarity
+from uop3d_core.geometry import Array, rigid_through_similarity
 from uop3d_core.types import Frame, PoseEstimate, Sim3
 
 RIGHT_DEG = 30.0
@@ -41,6 +41,9 @@ class FrameResult:
     Attributes:
         capture, frame: names.
         estimate: what was estimated.
+        true_cam_T_obj: (4, 4), translation in object units, see `FrameLink.true_cam_T_obj`.
+        azimuth_deg, elevation_deg: where the camera truly stood, as seen from the object: 0, 0 before its front, 90, 0
+            on its left.
         error_deg, up_error_deg: 180 where no pose was found.
         free_errors_deg: modulo symmetries, by the name of the figures.
         judged_error_deg: the error that the score is judged by, see `FrameLink.judged_modulo_symmetry`.
@@ -55,6 +58,9 @@ class FrameResult:
     capture: str
     frame: str
     estimate: PoseEstimate
+    true_cam_T_obj: Array
+    azimuth_deg: float
+    elevation_deg: float
     error_deg: float
     up_error_deg: float
     free_errors_deg: dict[str, float]
@@ -74,12 +80,14 @@ class FrameResult:
 
 def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: Sim3, link: FrameLink) -> FrameResult:
     """Rate the estimate of one frame of a capture, which has a camera pose."""
-    if not estimate.found:
+    assert frame.cam_T_world is not None, "a Capture has only frames with a camera"
+    T, found = label_T_world, estimate.found
+    true_cam_T_obj = link.true_cam_T_obj(frame.cam_T_world, T, estimate.cam_T_obj[:3, :3] if found else None)
+    about = capture, frame.name, estimate, true_cam_T_obj, *_seen_from(frame, estimate, true_cam_T_obj)
+    if not found:
         lost = dict.fromkeys(link.free, NOT_FOUND_DEG)
         nowhere = NOT_FOUND_DEG, NOT_FOUND_DEG
-        return FrameResult(capture, frame.name, estimate, *nowhere, lost, *nowhere, None, None, None, None, None)
-    assert frame.cam_T_world is not None, "a Capture has only frames with a camera"
-    T = label_T_world
+        return FrameResult(*about, *nowhere, lost, *nowhere, None, None, None, None, None)
     cam_T_label = rigid_through_similarity(frame.cam_T_world, T.scale, T.R, T.t)
     cam_R_obj, cam_R_label = estimate.cam_T_obj[:3, :3], cam_T_label[:3, :3]
     predicted = cam_R_obj @ link.label_R_obj.T
@@ -88,14 +96,11 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
     centre_error = np.linalg.norm(centres[0] - centres[1]) / max(box[2] - box[0], box[3] - box[1])
     judged = link.judged_error_deg(cam_R_obj, cam_R_label)
     others = [link.judged_error_deg(other.cam_T_obj[:3, :3], cam_R_label) for other in estimate.hypotheses]
-    true_cam_T_obj = link.true_cam_T_obj(frame.cam_T_world, T, cam_R_obj)
     own = true_cam_T_obj.copy()
     own[:3, 3] = cam_T_label[:3, 3]
     error, own_error = pose_errors(np.stack([true_cam_T_obj, own]), np.stack([estimate.cam_T_obj] * 2))
     return FrameResult(
-        capture,
-        frame.name,
-        estimate,
+        *about,
         float(error_deg(predicted, cam_R_label)),
         float(up_error_deg(predicted, cam_R_label)),
         link.free_errors_deg(cam_R_obj, cam_R_label),
@@ -106,6 +111,14 @@ def compare(capture: str, frame: Frame, estimate: PoseEstimate, label_T_world: S
         float(np.linalg.norm(error[:3])),
         *(None if estimate.covariance is None else Spread.of(e, estimate.covariance) for e in (error, own_error)),
     )
+
+
+def _seen_from(frame: Frame, estimate: PoseEstimate, cam_T_obj: Array) -> tuple[float, float]:
+    """Azimuth and elevation (degrees) of the way from the object to the camera, which the rotation and the box tell."""
+    left, top, right, bottom = estimate.detection.bbox_xyxy
+    [ray] = rays_through(frame.camera, np.array([[(left + right) / 2, (top + bottom) / 2]]))
+    x, y, z = -(cam_T_obj[:3, :3].T @ ray)
+    return float(np.rad2deg(np.arctan2(y, x))), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
 
 
 def summarise(results: Sequence[FrameResult]) -> dict[str, Any] | None:
@@ -177,6 +190,9 @@ def row(result: FrameResult) -> dict[str, Any]:
         "up_error_deg": round(result.up_error_deg, 3),
         **{f"{name}_error_deg": round(error, 3) for name, error in result.free_errors_deg.items()},
         "best_error_deg": round(result.best_error_deg, 3),
+        "judged_error_deg": round(result.judged_error_deg, 3),
+        "azimuth_deg": round(result.azimuth_deg, 1),
+        "elevation_deg": round(result.elevation_deg, 1),
         "position_error": None if result.position_error is None else round(result.position_error, 4),
         "squared_distance": None
         if spread is None

@@ -81,7 +81,9 @@ class Exported(Learned, ABC):
 
 def pack(model: Learned, facts: GraphFacts) -> dict[str, str]:
     """A model without its network, as texts."""
-    about = {**model.about(), "graph": asdict(facts)}
+    name, colon, weights = model.backbone_spec.partition(":")
+    spec = f"{name}{colon}{Path(weights).name}"  # the graph has them in it: where they were is nobody's business
+    about = {**model.about(), "backbone": spec, "graph": asdict(facts)}
     mesh = model.template.mesh
     arrays = {
         "template.vertices": np.ascontiguousarray(mesh.vertices, dtype=np.float64),

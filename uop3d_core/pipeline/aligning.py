@@ -8,7 +8,6 @@ category are placed beside the others, of which nothing changes.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,13 +56,21 @@ from uop3d_core.runs import (
     fingerprint,
     pair_generator,
 )
+from uop3d_core.stopwatch import Watch, unwatched
 from uop3d_core.surface import FeatureBasis, fit_basis
+from uop3d_core.timings import StageClock
 from uop3d_core.types import Alignment, Mesh, PairAlignment, Sim3, Surface, Symmetry, Template
 
 DEFAULT_BACKBONE = "dinov2-small"
 SYMMETRIC_ROUNDS = 2
 """Alignments modulo a symmetry; each shows its axis better."""
 RECIPE = ("surface", "pair", "joint", "symmetry", "template")
+TIMED = {
+    ("meshes", "surfaces"): ("surface",),
+    ("fields", "pairs"): ("pair", "graph"),
+    ("alignment", "pictures"): ("joint", "symmetry", "template"),
+}
+"""Stages, and what settings their times depend on besides those of the stages before them."""
 
 logger = logging.getLogger(__name__)
 
@@ -197,15 +204,23 @@ class _Aligner:
     ) -> None:  # fmt: skip
         self.run, self.category, self.spec = run, record.category, record.backbone
         self.settings, self.backbone = settings, backbone
-        self.executor, self.progress = executor, progress
+        self.clock = StageClock(run.timings, self._stage_marks())
+        self.executor, self.progress = executor, self.clock.told(progress)
         self.crew = Crew({})
-        self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
+
+    def _stage_marks(self) -> dict[str, str]:
+        """Fingerprints of what the times of stages depend on, besides the captures."""
+        parts = {"backbone": self.backbone.fingerprint}
+        marks: dict[str, str] = {}
+        for stages, keys in TIMED.items():
+            parts |= {key: fingerprint(settings=getattr(self.settings, key)) for key in keys}
+            marks |= dict.fromkeys(stages, fingerprint(stage="timings", **parts))
+        return marks
 
     def align(self, folders: Mapping[str, Path], afresh: bool) -> AlignResult:
         """All captures together, or only new ones beside those of alignment.json, or nothing."""
-        with self._timed("meshes"):
-            meshes = self._meshes(folders)
+        meshes = self._meshes(folders)
         self.crew.check_enough(len(folders))
         mark = fingerprint(
             stage="alignment", category=self.category, backbone=self.backbone.fingerprint, seed=SEED,
@@ -217,10 +232,9 @@ class _Aligner:
             record = self._align_all(meshes, mark, len(folders))
         elif new:
             record = self._add(new, meshes, record)
-        with self._timed("pictures"):
-            draw_pictures(self.run, meshes, record)
+        draw_pictures(self.run, meshes, record, self.clock)
         failed = {name: reason for name, reason in record.failed.items() if name in folders} | self.crew.failed
-        return AlignResult(self.run, record.alignment, failed, self.seconds, tuple(self.notes))
+        return AlignResult(self.run, record.alignment, failed, self.clock.seconds, tuple(self.notes))
 
     def _aligned(self, mark: str) -> AlignmentRecord | None:
         """What alignment.json says, if template.ply belongs to it and the captures in it are as they were."""
@@ -246,10 +260,10 @@ class _Aligner:
     def _align_all(self, meshes: Mapping[str, Mesh], mark: str, given: int) -> AlignmentRecord:
         """All captures together: a new obj frame and a new template."""
         inputs = dict(self.crew.marks)
-        with self._timed("surfaces"):
+        with self.clock("surfaces"):
             surfaces = self._surfaces(list(inputs), meshes, list(inputs))
         self.crew.check_enough(given)
-        with self._timed("pairs"):
+        with self.clock("pairs"):
             names = list(surfaces)
             sparse = len(names) > self.settings.graph.all_pairs
             descriptors = {name: descriptor(surface) for name, surface in surfaces.items()} if sparse else {}
@@ -259,7 +273,7 @@ class _Aligner:
             joined = set(component(list(names), ((pair.a, pair.b) for pair in pairs)))
             self._drop_unpaired(names, joined)
         self.crew.check_enough(given)
-        with self._timed("alignment"):
+        with self.clock("alignment"):
             pairs = [pair for pair in pairs if pair.a in joined and pair.b in joined]
             units = {name: unit_frame(meshes[name]) for name in names if name in joined}
             template, alignment = self._one_frame(pairs, units, surfaces)
@@ -311,9 +325,9 @@ class _Aligner:
         """New captures beside the accepted ones: obj, template and the entries of all old captures stay as they are."""
         inputs = {**record.inputs, **{name: self.crew.marks[name] for name in new}}
         old = [name for name, entry in record.alignment.captures.items() if entry.accepted]
-        with self._timed("surfaces"):
+        with self.clock("surfaces"):
             surfaces = self._surfaces([*old, *new], meshes, record.founders)
-        with self._timed("pairs"):
+        with self.clock("pairs"):
             usable = [name for name in new if name in surfaces]
             sparse = len(old) > self.settings.graph.added_pairs
             descriptors = {name: descriptor(surface) for name, surface in surfaces.items()} if sparse else {}
@@ -321,7 +335,7 @@ class _Aligner:
             chosen = attachments(usable, old, descriptors, self.settings.graph, generators)
             pairs = self._pairs(chosen, surfaces)
             self._drop_unpaired(usable, {pair.b for pair in pairs})
-        with self._timed("alignment"):
+        with self.clock("alignment"):
             placed = {pair.b: None for pair in pairs}
             units = {name: unit_frame(meshes[name]) for name in [*old, *placed]}
             alignment = record.alignment
@@ -341,20 +355,12 @@ class _Aligner:
             if name not in joined:
                 self.crew.drop(name, "no plausible alignment with the other captures was found")
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Note the time of a stage, without that of stages inside it."""
-        start, before = time.monotonic(), sum(self.seconds.values())
-        yield
-        inner = sum(self.seconds.values()) - before
-        self.seconds[stage] = round(time.monotonic() - start - inner, 2)
-
     def _meshes(self, folders: Mapping[str, Path]) -> dict[str, Mesh]:
         """Meshes of all captures, in their order; fills the crew."""
         self.crew = Crew(dict(folders))
         marks = {name: mesh_mark(folder, self.settings) for name, folder in folders.items()}
         loop, meshes = mesh_loop(self.run, self.settings.surface), {}
-        for name, result in loop.run(self.executor, {}, folders, marks, self.progress):
+        for name, result in loop.run(self.executor, {}, folders, marks, self.progress, self.clock):
             if isinstance(result, Failure):
                 self.crew.drop(name, result.reason)
             else:
@@ -411,7 +417,7 @@ class _Aligner:
         """The surfaces with their distance fields, on disk in the run for as long as the pairs take."""
         self.progress("fields", 0, len(surfaces))
         with Parcel(self.run.folder, DRAFT) as parcel:
-            with self._timed("fields"):
+            with self.clock("fields"):
                 made = self.executor.map(partial(prepared_surface, self.settings.pair), {}, surfaces)
                 for done, (name, surface) in enumerate(made, start=1):
                     parcel.add(name, surface)
@@ -419,11 +425,12 @@ class _Aligner:
             yield parcel
 
 
-def draw_pictures(run: Run, meshes: Mapping[str, Mesh], record: AlignmentRecord) -> None:
+def draw_pictures(run: Run, meshes: Mapping[str, Mesh], record: AlignmentRecord, watch: Watch = unwatched) -> None:
     """Pictures of the alignment and the template, unless they are newer than what they show."""
     pictures = {"alignment.png": draw_alignment, "template.png": draw_template}
     template = run.read_template(record)
     for name, draw in pictures.items():
         path = run.pictures / name
         if not path.is_file() or path.stat().st_mtime_ns < run.alignment.stat().st_mtime_ns:
-            write_image(path, draw(record.alignment, meshes, template))
+            with watch("pictures"):
+                write_image(path, draw(record.alignment, meshes, template))

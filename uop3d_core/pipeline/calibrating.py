@@ -27,6 +27,7 @@ from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.pose.refine import change_between
 from uop3d_core.progress import Progress, silent
+from uop3d_core.stopwatch import Watch, unwatched
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def calibrate(
     settings: TrainSettings,
     folder: Path,
     progress: Progress = silent,
+    watch: Watch = unwatched,
 ) -> tuple[Calibration, list[str]]:
     """Constants of the model that is trained on everything, from one that is trained on less.
 
@@ -56,6 +58,7 @@ def calibrate(
         settings: of the training; the rehearsal takes `rehearsal` of its epochs.
         folder: working folder of the training.
         progress: is told "rehearsal" and "calibration".
+        watch: measures the two.
 
     Returns:
         the constants, and the names of the captures that were held out; none where there are fewer than three, of
@@ -64,15 +67,29 @@ def calibrate(
     held, names = held_out(training.views)
     rest = sorted(set(range(len(training.views))) - set(held))
     epochs = max(1, round(settings.epochs * settings.rehearsal))
-    network, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
+    with watch("rehearsal"):
+        network, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
     about: dict[str, Any] = {"backbone": {"fingerprint": backbone.fingerprint}}
     estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
     tried = held if len(held) <= MOST_VIEWS else held[:: -(-len(held) // MOST_VIEWS)]
+    with watch("calibration"):
+        return _calibration(training, estimator, tried, names, settings.seed, progress), names
+
+
+def _calibration(
+    training: TrainingSet,
+    estimator: PoseEstimator,
+    tried: Sequence[int],
+    names: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> Calibration:
+    """Constants that suit what the estimator makes of held-out views, which are of the captures `names`."""
     solutions, errors, right, others = [], [], [], []
     for done, index in enumerate(tried):
         progress("calibration", done, len(tried))
         view = training.views[index]
-        trials = list(_trials(view, estimator, np.random.default_rng([settings.seed, index])))
+        trials = list(_trials(view, estimator, np.random.default_rng([seed, index])))
         for (crop, _, shows), solution in zip(trials, _solved(estimator, trials), strict=True):
             if solution is None:
                 continue
@@ -87,8 +104,8 @@ def calibrate(
     progress("calibration", len(tried), len(tried))
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
-        return Calibration(), names
-    return fit_calibration(solutions, np.stack(errors), np.array(right), others, max(1, len(names))), names
+        return Calibration()
+    return fit_calibration(solutions, np.stack(errors), np.array(right), others, max(1, len(names)))
 
 
 def own_frame(view: View) -> Array:

@@ -19,17 +19,17 @@ import numpy as np
 
 from uop3d_core.atomic import remove_drafts, write_json
 from uop3d_core.capture.checking import AGREEMENT, SOFT, FrameFigures, Record, Verdict, check_capture, seen_around
-from uop3d_core.capture.finishing import centred, write_capture
-from uop3d_core.capture.masks import CutOut, cut_out, judge, segmented
+from uop3d_core.capture.features import create_features
+from uop3d_core.capture.finishing import write_capture
+from uop3d_core.capture.gravity import up_of_world
 from uop3d_core.capture.nerfstudio import TRANSFORMS, read_nerfstudio
-from uop3d_core.capture.object import ObjectRegion, find_object, object_of_masks
 from uop3d_core.capture.photos import photo_files, pictures_of_folder
 from uop3d_core.capture.pictures import Pictures
-from uop3d_core.capture.segmenters import create_segmenter
-from uop3d_core.capture.sfm import Reconstruction, read_reconstruction, reconstruct
+from uop3d_core.capture.sfm import DATABASE, Reconstruction, read_reconstruction, reconstruct
 from uop3d_core.capture.video import pictures_of_video
 from uop3d_core.config import CaptureSettings, QualitySettings, SurfaceSettings
-from uop3d_core.images import read_mask, read_rgb
+from uop3d_core.images import read_rgb
+from uop3d_core.pipeline.cutting import Cut, Cutting, cut_object
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.filmed import FilmedFrame, draw_capture
 from uop3d_core.report.sheets import write_image
@@ -39,7 +39,10 @@ from uop3d_core.surface.mesh import coarse_mesh
 from uop3d_core.types import Capture, Frame, Mesh
 
 RECORD, SHEET, WORK = "capture.json", "check.jpg", ".work"
-OURS = {"images", "masks", "sparse.ply", RECORD, SHEET, WORK, TRANSFORMS, ".lock"}
+LEAN = 0.5
+"""Cosine of the angle to how the cameras are held, below which photos that tell of gravity are not believed."""
+NUMBERS = ("taken", "placed", "trusted", "error", "still")
+"""Of the record."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ class Filmed:
         source: video file or folder of photos.
         masks: folder of masks of the photos, or None.
         segmenter: ``NAME:FILE`` of a segmentation model, or None to go by colour and geometry.
+        features: ``NAME:FILE`` of a plug-in for local features, or None for COLMAP's.
         K: known (fx, fy, cx, cy) in pixels of the pictures as they are written, or None.
     """
 
     source: Path
     masks: Path | None = None
     segmenter: str | None = None
+    features: str | None = None
     K: tuple[float, float, float, float] | None = None
 
     def mark(self) -> str:
@@ -88,8 +93,10 @@ def make_capture(
         raise FileNotFoundError(f"{filmed.source}: no such video or folder of photos")
     with _at_work(folder) as work:
         pictures, mark = _pictures(filmed, folder, work, settings, progress)
-        found = _cameras(pictures, mark, filmed, folder, work, settings, progress)
-        return _finished(filmed, pictures, found, folder, settings, accept, progress)
+        found, mark = _cameras(pictures, mark, filmed, folder, work, settings, progress)
+        (folder / TRANSFORMS).unlink(missing_ok=True)
+        cut = _cut(found, pictures, mark, filmed, folder, work, settings, progress)
+        return _finished(pictures, found, cut, folder, settings, accept)
 
 
 def check_folder(folder: Path, settings: QualitySettings) -> tuple[Capture, Verdict]:
@@ -197,47 +204,81 @@ def _cameras(
     work: Path,
     settings: CaptureSettings,
     progress: Progress,
-) -> Reconstruction:
-    mark = fingerprint(pictures=mark, cameras=settings.cameras.model_dump(exclude={"threads"}))
+) -> tuple[Reconstruction, str]:
+    by = {"features": filmed.features} if filmed.features else {}
+    mark = fingerprint(pictures=mark, cameras=settings.cameras.model_dump(exclude={"threads"}), **by)
     if _stored(work / "cameras.json", mark) is None:
         shutil.rmtree(work / "model", ignore_errors=True)
         if _stored(work / "features.json", mark) is None:
             for database in work.glob("features*.db*"):
                 database.unlink()
+            shutil.rmtree(work / "found", ignore_errors=True)
             write_json(work / "features.json", {"mark": mark})
-        reconstruct(pictures, folder, work, settings.cameras, filmed.K, progress)
+        features = create_features(filmed.features) if filmed.features else None
+        reconstruct(pictures, folder, work, settings.cameras, filmed.K, features, progress)
         write_json(work / "cameras.json", {"mark": mark})
-    return read_reconstruction(work / "model")
+    return read_reconstruction(work / "model"), mark
+
+
+def _cut(
+    found: Reconstruction,
+    pictures: Pictures,
+    mark: str,
+    filmed: Filmed,
+    folder: Path,
+    work: Path,
+    settings: CaptureSettings,
+    progress: Progress,
+) -> Cut:
+    mark = fingerprint(cameras=mark, masks=settings.masks, segmenter=_segmenter_mark(filmed.segmenter))
+    images = {name: partial(read_rgb, folder / "images" / f"{name}.jpg") for name in found.names}
+    frames = tuple(Frame(name, found.cameras[name], images[name], found.cam_T_world[name]) for name in found.names)
+    files = {name: folder / "given" / f"{name}.png" for name in found.names}
+    ups = {picture.name: np.array(picture.up) for picture in pictures.chosen if picture.up}
+    held = upward(Capture(folder.name, frames))
+    gravity = up_of_world(ups, found.cam_T_world)
+    gravity = gravity if gravity is not None and gravity @ held > LEAN else None
+    cutting = Cutting(
+        found,
+        images,
+        work / DATABASE,
+        held if gravity is None else gravity,
+        gravity is not None,
+        {name: path for name, path in files.items() if path.is_file()},
+        filmed.segmenter,
+    )
+    return cut_object(cutting, work / "cut", mark, settings.masks, progress)
+
+
+def _segmenter_mark(segmenter: str | None) -> list[Any]:
+    """Changes where the model's file does."""
+    path = Path(segmenter.partition(":")[2]) if segmenter else Path()
+    stat = path.stat() if segmenter and path.is_file() else None
+    return [segmenter, stat.st_size if stat else 0, stat.st_mtime_ns if stat else 0]
 
 
 def _finished(
-    filmed: Filmed,
-    pictures: Pictures,
-    found: Reconstruction,
-    folder: Path,
-    settings: CaptureSettings,
-    accept: bool,
-    progress: Progress,
+    pictures: Pictures, found: Reconstruction, cut: Cut, folder: Path, settings: CaptureSettings, accept: bool
 ) -> Verdict:
-    (folder / TRANSFORMS).unlink(missing_ok=True)
-    images = {name: partial(read_rgb, folder / "images" / f"{name}.jpg") for name in found.names}
-    frames = tuple(Frame(name, found.cameras[name], images[name], found.cam_T_world[name]) for name in found.names)
-    cut, region = _object(found, frames, folder, settings, filmed.segmenter, progress)
     kept = [name for name in found.names if cut.confidence.get(name, 0.0) >= settings.masks.confidence]
     if len(kept) < 3:
         raise ValueError(
             f"{folder}: the object could be cut out of {len(kept)} of {len(found.names)} pictures only: "
-            "put it on a ground of another colour, away from other things, or give masks by --masks"
+            + (
+                "put it on a ground of another colour, away from other things, or give masks by --masks"
+                if cut.still.kept
+                else f"{cut.still.reason}; film it again, and let nobody touch it"
+            )
         )
     shutil.rmtree(folder / "masks", ignore_errors=True)
-    new_T_world = centred(region, cut.inside)
-    write_capture(folder, found, cut.masks, kept, new_T_world, cut.confidence, region.floor is not None)
+    write_capture(folder, found, {name: cut.mask(name) for name in kept}, cut.new_T_world, cut.confidence, cut.level)
     sources = {picture.name: picture.source for picture in pictures.chosen}
     record = Record(
         taken=len(pictures.chosen),
         placed=len(found.names),
         trusted=len(kept),
         error=round(1000 * found.error / max(pictures.chosen[0].width, pictures.chosen[0].height), 4),
+        still=cut.still.share,
         notes=pictures.notes + found.notes,
     )
     write_json(folder / RECORD, _record_json(record, sources, cut.confidence))
@@ -246,29 +287,6 @@ def _finished(
     if not (verdict.passed or accept):
         (folder / TRANSFORMS).unlink()
     return verdict
-
-
-def _object(
-    found: Reconstruction,
-    frames: tuple[Frame, ...],
-    folder: Path,
-    settings: CaptureSettings,
-    segmenter: str | None,
-    progress: Progress,
-) -> tuple[CutOut, ObjectRegion]:
-    """The object, by masks that came with the photos, by a model, or by colour and geometry alone."""
-    up = upward(Capture(folder.name, frames))
-    images = {frame.name: partial(read_rgb, folder / "images" / f"{frame.name}.jpg") for frame in frames}
-    files = {name: folder / "given" / f"{name}.png" for name in found.names}
-    given = {name: read_mask(path) for name, path in files.items() if path.is_file()}
-    if given:
-        region = object_of_masks(found, given, up)
-        return judge(given, images, found, region, settings.masks), region
-    region = find_object(found, up, np.random.default_rng(0))
-    if segmenter is None:
-        return cut_out(images, found, region, settings.masks, progress), region
-    masks = segmented(create_segmenter(segmenter), images, found, region, settings.masks, progress)
-    return judge(masks, images, found, region, settings.masks), region
 
 
 def _record_json(record: Record, sources: Mapping[str, str], confidence: Mapping[str, float]) -> dict[str, Any]:
@@ -281,9 +299,9 @@ def _record(path: Path) -> Record:
     if not path.is_file():
         return Record()
     content = read_json_object(path)
-    known = {key: content.get(key) for key in ("taken", "placed", "trusted", "error")}
+    known = {key: content.get(key) for key in NUMBERS}
     if not all(value is None or isinstance(value, int | float) for value in known.values()):
-        raise ValueError(f"{path}: taken, placed, trusted and error must be numbers; remove the file")
+        raise ValueError(f"{path}: {', '.join(NUMBERS)} must be numbers; remove the file")
     return Record(**known, notes=tuple(str(note) for note in content.get("notes", ())))
 
 

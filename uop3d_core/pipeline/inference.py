@@ -206,14 +206,14 @@ def _metric(
 
 
 def evaluate_run(run_folder: Path, labels_file: Path) -> dict[str, Any]:
-    """Compare a run's alignment with labels; see `evaluate_alignment` for the result, which gets "failed" besides.
+    """Compare a run's alignment with labels; the result is that of `evaluate_alignment` and what the run says.
 
     Raises:
         FileNotFoundError, ValueError: run or labels cannot be read, or have too little in common.
     """
     record = Run(run_folder).read_alignment()
     report = evaluate_alignment(record.alignment, read_labels(labels_file), record.symmetry)
-    return {**report, "failed": record.failed}
+    return {**report, "failed": record.failed, "alignment_fingerprint": record.digest}
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +292,8 @@ def evaluate_model(
         category=estimator.model.category, jitter=jitter, seed=seed, frames=frames, progress=progress,
     )  # fmt: skip
     about = {
+        "model_fingerprint": metadata.get("fingerprint"),
+        "alignment_fingerprint": record.digest,
         "trained_on": training,
         "trained_without": metadata.get("without", {}),
         "only_frames": None if frames is None else {name: frames[name] for name in names},

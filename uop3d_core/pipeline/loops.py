@@ -22,6 +22,7 @@ from uop3d_core.config import PairSettings, SurfaceSettings
 from uop3d_core.executors import Executor, Shared
 from uop3d_core.progress import Progress
 from uop3d_core.runs import MESH, PAIR, SURFACE, Codec, Run, load, pair_generator, save
+from uop3d_core.stopwatch import Watch, unwatched
 from uop3d_core.surface import build_surface, coarse_mesh
 from uop3d_core.types import Capture, Mesh, PairAlignment, Sim3, Surface
 
@@ -53,15 +54,17 @@ class Loop(Generic[T]):
     function: Callable[[Shared, Any], T]
 
     def run(
-        self, executor: Executor, shared: Shared, items: Mapping[str, Any], marks: Mapping[str, str], progress: Progress
-    ) -> Iterator[tuple[str, T | Failure]]:
-        """Yield every name with its artefact: what is `finished`, then what is `made` of the other items."""
+        self, executor: Executor, shared: Shared, items: Mapping[str, Any], marks: Mapping[str, str],
+        progress: Progress, watch: Watch = unwatched,
+    ) -> Iterator[tuple[str, T | Failure]]:  # fmt: skip
+        """Yield every name with its artefact: what is `finished`, then what is `made` of the other items, and timed."""
         missing = dict(items)
         for name, value in self.finished(items, marks, progress):
             del missing[name]
             yield name, value
         if missing:
-            yield from self.made(executor, shared, missing, marks, progress, len(items))
+            with watch(self.stage):
+                yield from self.made(executor, shared, missing, marks, progress, len(items))
 
     def finished(self, names: Collection[str], marks: Mapping[str, str], progress: Progress) -> Iterator[tuple[str, T]]:
         """Yield the artefacts that are there, with the fingerprints asked for."""

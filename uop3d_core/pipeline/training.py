@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from html import escape
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ from uop3d_core.runs import (
     fingerprint,
     read_json_object,
 )
+from uop3d_core.timings import StageClock
 from uop3d_core.types import Capture
+
+STAGES = ("features", "training", "rehearsal", "calibration")
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +67,33 @@ class TrainResult:
 
 @dataclass(frozen=True, eq=False)
 class LearnResult:
-    """What `learn` did."""
+    """What `learn` did.
+
+    Attributes:
+        aligned: of the alignment.
+        trained: of the training.
+    """
 
     aligned: AlignResult
     trained: TrainResult
 
+    @property
+    def model(self) -> Path:
+        """The model file."""
+        return self.trained.run.model
+
+    def __repr__(self) -> str:
+        how = "there already" if self.trained.reused else f"trained in {self.trained.seconds:.0f} s"
+        return f"<LearnResult: {self.model} ({how}), {repr(self.aligned.alignment)[1:-1]}>"
+
+    def _repr_html_(self) -> str:
+        """The model and a table of the captures, as notebooks show it."""
+        return f"<div>{escape(str(self.model))}</div>{self.aligned.alignment._repr_html_()}"
+
 
 def learn(
-    captures_folder: Path,
-    run_folder: Path,
+    captures_folder: Path | str,
+    run_folder: Path | str,
     *,
     backbone: str = DEFAULT_BACKBONE,
     only: Sequence[str] = (),
@@ -83,7 +105,41 @@ def learn(
     without: Path | None = None,
     progress: Progress = silent,
 ) -> LearnResult:
-    """`align`, then `train`; see there."""
+    """Learn a category: bring its captures into one frame, fuse a template, train a model.
+
+    Work that is done already is not done again, so an interrupted call goes on when it is repeated, and captures that
+    were added join the others.
+
+    Args:
+        captures_folder: one sub-folder per capture; see `uop3d_core.capture` for what makes them.
+        run_folder: the run directory, made where it does not exist; docs/files.md says what it holds.
+        backbone: ``NAME`` or ``NAME:WEIGHTS`` of the image features: "dinov2-small", "dinov2-base", or "hog", which
+            needs no weights.
+        only: names of the captures that take part; empty for all.
+        category: its name; by default that of the folder.
+        settings: of all stages.
+        engine: "processes", "serial", "ray", or "ray:ADDRESS": what runs the loops; the result does not depend on it.
+        workers: how many captures or pairs at once; None for as many as there are cores.
+        afresh: align all captures together even if only some were added.
+        without: file with frames that the training does not get to see.
+        progress: a function ``(stage, done, total)`` that is told how far it is.
+
+    Returns:
+        The model file, where every capture lies, what failed and why.
+
+    Raises:
+        FileNotFoundError: there are no captures.
+        ValueError: too few of them can be used, or names or settings are wrong.
+        OSError: the backbone cannot be had, the run cannot be written, or a worker died.
+
+    Examples:
+        >>> learned = learn("captures/mug", "runs/mug", backbone="hog")
+        >>> learned.model.name
+        'model.safetensors'
+        >>> learned.aligned.alignment
+        <Alignment mug: 3 of 3 captures accepted...>
+    """
+    captures_folder, run_folder = Path(captures_folder), Path(run_folder)
     aligned = align(
         captures_folder,
         run_folder,
@@ -150,17 +206,21 @@ def train(
             )
             for name, capture in captures.items()
         }
-        folder = _working_folder(run, inputs)
+        folder, clock = _working_folder(run, inputs), StageClock(run.timings, dict.fromkeys(STAGES, mark))
+        progress = clock.told(progress)
         shown = [without_frames(capture, left_out.get(name, ())) for name, capture in captures.items()]
-        training = gather(shown, meshes, aligned.alignment, template, backbone, settings.train, folder, progress)
-        network, provenance = fit(training, settings.train, folder, "training", progress=progress)
+        with clock("features"):
+            training = gather(shown, meshes, aligned.alignment, template, backbone, settings.train, folder, progress)
+        with clock("training"):
+            network, provenance = fit(training, settings.train, folder, "training", progress=progress)
         if settings.train.rehearsal > 0:
-            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress)
+            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress, clock)
             provenance |= {"calibration": calibration.to_json(), "held_out_in_rehearsal": held}
         metadata = {
             **provenance,
             "captures": names,
             "without": left_out,
+            "data": {"folder": record.captures_folder.name, "frames": sum(len(each.frames) for each in shown)},
             "alignment": aligned.digest,
             "fingerprint": mark,
             "version": distribution_version("uop3d"),

@@ -35,7 +35,19 @@ Reading = PixelBeliefs | DirectReading
 
 
 class PoseEstimator:
-    """Estimates poses of one learned category."""
+    """Estimates poses of one learned category.
+
+    Examples:
+        >>> from uop3d_core import Camera, Detection, Frame, PoseEstimator, read_rgb
+        >>> estimator = PoseEstimator.load("runs/mug/model.safetensors")
+        >>> camera = Camera(K=[[115, 0, 47.5], [0, 115, 47.5], [0, 0, 1]], width=96, height=96)
+        >>> frame = Frame("photo", camera, read_rgb("photo.jpg"))
+        >>> [estimate] = estimator(frame, [Detection([20, 15, 75, 80])])
+        >>> estimate.cam_T_obj.shape, 0 <= estimate.score <= 1
+        ((4, 4), True)
+        >>> estimate.scale  # one image does not tell the size
+        nan
+    """
 
     def __init__(
         self,
@@ -93,6 +105,12 @@ class PoseEstimator:
             ValueError: a damaged or foreign model, or another backbone.
         """
         return cls(read_model(Path(path)), backbone_spec, device, settings, watch)
+
+    def __repr__(self) -> str:
+        """Category, backbone and what it was learned from."""
+        model = self.model
+        taught = f"learned from {len(model.metadata['captures'])} captures, " if "captures" in model.metadata else ""
+        return f"<PoseEstimator {model.category}: {taught}{model.backbone_spec} on {self.device}, {model.symmetry!r}>"
 
     def __call__(self, frame: Frame, detections: Sequence[Detection]) -> list[PoseEstimate]:
         """Poses of all detections, in their order; the frame's image is read once."""

@@ -50,6 +50,15 @@ class PoseStream:
     Attributes:
         templates: by category.
         sizes: usual sizes by category; may be replaced at any time.
+
+    Examples:
+        >>> from uop3d_core import Detection, PoseStream, read_capture
+        >>> stream = PoseStream.load(["runs/mug/model.safetensors"])
+        >>> video = read_capture("captures/mug/mug_00").frames[:3]
+        >>> for number, frame in enumerate(video):
+        ...     result = stream.process(number * 33_000_000, frame, [Detection([20, 15, 75, 80], "mug")])
+        >>> len(result.estimates), {type(track).__name__ for track in result.tracks} <= {"Track"}
+        (1, True)
     """
 
     def __init__(

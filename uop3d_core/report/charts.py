@@ -6,28 +6,53 @@ In: curves as numbers. Out: an SVG element as text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 70, 12, 12, 56
+WIDTH, HEIGHT = 640, 330
+LEFT, RIGHT, TOP, BOTTOM = 70, 12, 42, 56
 TICKS = 5
 STYLES = ("", "8 5", "2 4")
 """Dashes, so that curves differ by more than their colour."""
+DIAGONAL = "as promised"
+FEW = 40
+"""Curves of fewer points show these as dots."""
+SMALL, LARGE = 3.0, 9.0
+"""Radii of dots."""
+
+Points = Sequence[tuple[float, float]]
 
 
-def line_chart(
-    curves: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, alt: str, y_range: tuple[float, float]
-) -> str:
+@dataclass(frozen=True)
+class Axes:
+    """What a diagram is drawn into.
+
+    Attributes:
+        title: above the diagram.
+        x, y: what the axes show.
+        alt: the same in words, for those who do not see it.
+        y_range, x_range: the least that the axes show.
+        diagonal: whether the line of equality is drawn.
+    """
+
+    title: str
+    x: str
+    y: str
+    alt: str
+    y_range: tuple[float, float]
+    x_range: tuple[float, float] = (np.inf, -np.inf)
+    diagonal: bool = False
+
+
+def line_chart(curves: Mapping[str, Points], axes: Axes, weights: Sequence[float] = ()) -> str:
     """Curves of (x, y) over one pair of axes, with a legend; points that are not finite are left out.
 
     Args:
         curves: by name; up to as many as there are STYLES look different.
-        x: what the horizontal axis shows.
-        y: what the vertical axis shows.
-        alt: the same in words, for those who do not see it.
-        y_range: the least that the vertical axis shows.
+        axes: what they are drawn into.
+        weights: of the points of the first curve, which make its dots larger.
 
     Raises:
         ValueError: no curve has a finite point.
@@ -35,31 +60,49 @@ def line_chart(
     finite = {name: [point for point in curve if np.isfinite(point).all()] for name, curve in curves.items()}
     points = np.array([point for curve in finite.values() for point in curve], dtype=np.float64)
     if not len(points):
-        raise ValueError(f"nothing to draw of {y} over {x}")
-    low = np.array([points[:, 0].min(), min(y_range[0], points[:, 1].min())])
-    high = np.array([points[:, 0].max(), max(y_range[1], points[:, 1].max())])
+        raise ValueError(f"nothing to draw of {axes.y} over {axes.x}")
+    low = np.array([min(axes.x_range[0], points[:, 0].min()), min(axes.y_range[0], points[:, 1].min())])
+    high = np.array([max(axes.x_range[1], points[:, 0].max()), max(axes.y_range[1], points[:, 1].max())])
     span = np.where(high > low, high - low, 1.0)
 
     def at(point: Sequence[float]) -> tuple[float, float]:
         right, up = (np.asarray(point) - low) / span
         return LEFT + right * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_axes(low, low + span, x, y)]
-    for index, (name, curve) in enumerate(finite.items()):
+    parts, names = [_axes(low, low + span, axes.x, axes.y)], list(finite)
+    if axes.diagonal:
+        (x1, y1), (x2, y2) = at((0.0, 0.0)), at((1.0, 1.0))
+        parts.append(f'<line class="guide" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
+        names.append(DIAGONAL)
+    for index, curve in enumerate(finite.values()):
         places = [at(point) for point in curve]
-        line = " ".join(f"{px:.1f},{py:.1f}" for px, py in places)
-        style = f'class="curve c{index % len(STYLES)}" stroke-dasharray="{STYLES[index % len(STYLES)]}"'
-        parts.append(f'<polyline {style} points="{line}"/>')
-        if len(places) < 40:
-            parts += [
-                f'<circle class="dot c{index % len(STYLES)}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places
-            ]
-        if len(finite) > 1:
-            top = TOP + 22 + 26 * index
-            parts.append(f'<line {style} x1="{WIDTH - 190}" x2="{WIDTH - 150}" y1="{top - 5}" y2="{top - 5}"/>')
-            parts.append(f'<text x="{WIDTH - 142}" y="{top}">{escape(name)}</text>')
-    body = "".join(parts)
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{body}</svg>'
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline {_style(index)} points="{line}"/>')
+        sizes = weights if index == 0 and len(weights) == len(places) else [0.0] * len(places)
+        largest = max(sizes, default=0.0) or 1.0
+        for (x, y), size in zip(places, sizes, strict=True) if len(places) < FEW else ():
+            radius = SMALL + (LARGE - SMALL) * (size / largest) ** 0.5
+            parts.append(f'<circle class="dot c{index % len(STYLES)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>')
+    parts += _legend(names) if len(names) > 1 else []
+    picture = f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(axes.alt)}">'
+    return f"<figure><figcaption>{escape(axes.title)}</figcaption>{picture}{''.join(parts)}</svg></figure>"
+
+
+def _style(index: int) -> str:
+    return f'class="curve c{index % len(STYLES)}" stroke-dasharray="{STYLES[index % len(STYLES)]}"'
+
+
+def _legend(names: Sequence[str]) -> list[str]:
+    """Names in a row above the diagram, each with a piece of its line."""
+    parts, slot = [], (WIDTH - LEFT) / len(names)
+    most = max(6, int((slot - 40) / 11))
+    for index, name in enumerate(names):
+        x = LEFT + index * slot
+        style = 'class="guide"' if name == DIAGONAL and index == len(names) - 1 else _style(index)
+        text = name if len(name) <= most else name[: most - 1] + "…"
+        parts.append(f'<line {style} x1="{x:.0f}" x2="{x + 30:.0f}" y1="22" y2="22"/>')
+        parts.append(f'<text x="{x + 36:.0f}" y="28">{escape(text)}</text>')
+    return parts
 
 
 def _axes(low: np.ndarray, high: np.ndarray, x: str, y: str) -> str:
@@ -86,4 +129,4 @@ def ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(step * power for step in (1, 2, 5, 10) if step * power >= rough * (1 - 1e-9))
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [round(float(index * step), 12) for index in np.arange(first, last + 1)]
+    return [round(float(index * step), 12) + 0.0 for index in np.arange(first, last + 1)]

@@ -29,7 +29,18 @@ MIN_SIDE = 512
 
 
 class Overlay:
-    """Draws estimates of one category."""
+    """Draws estimates of one category.
+
+    Examples:
+        >>> from uop3d_core import Camera, Detection, Frame, Overlay, PoseEstimator, read_rgb
+        >>> estimator = PoseEstimator.load("runs/mug/model.safetensors")
+        >>> camera = Camera(K=[[115, 0, 47.5], [0, 115, 47.5], [0, 0, 1]], width=96, height=96)
+        >>> frame = Frame("photo", camera, read_rgb("photo.jpg"))
+        >>> estimates = estimator(frame, [Detection([20, 15, 75, 80])])
+        >>> picture = Overlay(estimator.model.template).draw(frame.image, camera, estimates)
+        >>> picture.shape  # small images are enlarged
+        (480, 480, 3)
+    """
 
     def __init__(self, template: Template) -> None:
         """Prepare the template."""
@@ -43,12 +54,17 @@ class Overlay:
             canvas = self._draw_one(canvas, camera, estimate, factor)
         return canvas
 
+    def draw_pose(self, canvas: Array, camera: Camera, cam_T_obj: Array, bold: float = 1.0) -> Array:
+        """Lay the template and its axes over a picture of the camera; lines are `bold` times as wide as usual."""
+        unit = bold * max(camera.width, camera.height) / MIN_SIDE
+        canvas = draw_shape(canvas, self._shape, camera, cam_T_obj, 1.6 * unit)
+        return draw_axes(canvas, camera, cam_T_obj, 2.6 * unit)
+
     def _draw_one(self, canvas: Array, camera: Camera, estimate: PoseEstimate, factor: int) -> Array:
         unit = max(camera.width, camera.height) / MIN_SIDE
         box = (np.asarray(estimate.detection.bbox_xyxy) + 0.5) * factor - 0.5
         if estimate.found:
-            canvas = draw_shape(canvas, self._shape, camera, estimate.cam_T_obj, 1.6 * unit)
-            canvas = draw_axes(canvas, camera, estimate.cam_T_obj, 2.6 * unit)
+            canvas = self.draw_pose(canvas, camera, estimate.cam_T_obj)
             text = f"{estimate.detection.label} {estimate.score:.2f}".strip()
         else:
             text = f"{estimate.detection.label}: no pose".strip(": ")
@@ -70,10 +86,12 @@ def enlarged(camera: Camera, factor: int) -> Camera:
     return replace(camera, K=K, width=camera.width * factor, height=camera.height * factor)
 
 
-def draw_shape(canvas: Array, shape: ShadedMesh, camera: Camera, cam_T_obj: Array, line: float) -> Array:
-    """Lay a half-transparent shaded mesh and its outline over the canvas."""
+def draw_shape(
+    canvas: Array, shape: ShadedMesh, camera: Camera, cam_T_obj: Array, line: float, fill: float = FILL_ALPHA
+) -> Array:
+    """Lay a shaded mesh, transparent but for the part `fill`, and its outline over the canvas."""
     brightness, coverage = shape.draw(camera, cam_T_obj)
-    canvas = blend(canvas, np.asarray(FILL) * brightness[..., None], FILL_ALPHA * coverage)
+    canvas = blend(canvas, np.asarray(FILL) * brightness[..., None], fill * coverage) if fill else canvas
     canvas = blend(canvas, DARK, 0.75 * outline(coverage, 2.2 * line))
     return blend(canvas, EDGE, outline(coverage, line))
 

@@ -15,8 +15,8 @@
     return;
   }
   const AXES = [[0.85, 0.2, 0.2], [0.13, 0.58, 0.25], [0.23, 0.44, 0.9]], PURPLE = [0.62, 0.25, 0.75];
-  const FOV = 0.42, START = { azimuth: 0.6, elevation: 0.42, zoom: 1 };
-  const state = { ...START, over: false, spin: !matchMedia("(prefers-reduced-motion: reduce)").matches, lost: false };
+  const FOV = 0.42, PER_PAGE = 24, START = { azimuth: 0.6, elevation: 0.42, zoom: 1 };
+  const state = { ...START, over: false, page: 0, spin: !matchMedia("(prefers-reduced-motion: reduce)").matches, lost: false };
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 
@@ -62,10 +62,11 @@
     });
   }
 
+  const GREYS = { template: [0.74, 0.71, 0.66], other: [0.45, 0.52, 0.62] };
   const data = scene.shapes.map((shape, index) => ({
-    ...flat(new Float32Array(bytes(shape.vertices)), new Uint16Array(bytes(shape.faces))),
-    name: shape.name + (shape.kind === "rejected" ? " (rejected)" : ""), template: shape.kind === "template", shown: true,
-    colour: shape.kind === "template" ? [0.74, 0.71, 0.66] : colourOf(index - 1),
+    ...flat(Float32Array.from(new Uint16Array(bytes(shape.vertices)), (x, i) => x * shape.unit + shape.low[i % 3]), new Uint16Array(bytes(shape.faces))),
+    name: shape.name + (shape.kind === "rejected" ? " (rejected)" : ""), shown: true,
+    colour: GREYS[shape.kind] || colourOf(index - 1),
   }));
   const LENGTH = 0.55;
   const extras = [0, 1, 2].map((i) => ({
@@ -134,9 +135,12 @@
   const tips = [0, 1, 2].map((i) => [0, 1, 2].map((k) => (k === i ? LENGTH + 0.06 : 0)));
 
   function cells() {
-    const shown = data.filter((shape) => shape.shown);
-    const width = box.clientWidth;
-    if (state.over || shown.length < 2) {
+    const every = data.filter((shape) => shape.shown), width = box.clientWidth;
+    const beside = !state.over && every.length > 1, pages = beside ? Math.ceil(every.length / PER_PAGE) : 1;
+    state.page = Math.max(0, Math.min(state.page, pages - 1));
+    const shown = pages > 1 ? every.slice(state.page * PER_PAGE, (state.page + 1) * PER_PAGE) : every;
+    turnPages(pages);
+    if (!beside) {
       return { width, height: Math.min(560, Math.max(320, width * 0.62)), list: [{ shapes: shown, x: 0, y: 0, w: 1, h: 1 }] };
     }
     const side = Math.max(width < 500 ? 110 : 150, width / Math.ceil(Math.sqrt(shown.length * 2.2)));
@@ -145,6 +149,13 @@
       shapes: [shape], x: (i % columns) / columns, y: Math.floor(i / columns) / rows, w: 1 / columns, h: 1 / rows,
     }));
     return { width, height: rows * cell, list };
+  }
+
+  const pageTools = document.getElementById("pages"), pageWords = document.getElementById("page");
+  function turnPages(pages) {
+    const words = `page ${state.page + 1} of ${pages}`;
+    pageTools.hidden = pages < 2;
+    if (pageWords.textContent !== words) pageWords.textContent = words;
   }
 
   let labelled = "";
@@ -238,6 +249,7 @@
     message.textContent = data[single].name + " alone";
   };
   const actions = {
+    "page-on": () => { state.page++; ask(); }, "page-back": () => { state.page--; ask(); },
     all: () => { message.textContent = ""; show(() => true); },
     none: () => { message.textContent = ""; show(() => false); },
     template: () => alone(0), next: () => alone(single + 1), back: () => alone(Math.max(single, 0) - 1),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 from string import Template as Text
@@ -16,21 +15,21 @@ import fast_simplification
 import numpy as np
 
 from uop3d_core.report.content import Content
-from uop3d_core.report.sections import (
-    capture_cards,
-    facts_table,
-    pair_table,
-    pose_section,
-    settings_tables,
-    summary,
-    training_section,
-    view_section,
-)
+from uop3d_core.report.sections.about import about
+from uop3d_core.report.sections.captures import captures
+from uop3d_core.report.sections.comparing import comparing
+from uop3d_core.report.sections.overview import overview
+from uop3d_core.report.sections.pairs import pairs
+from uop3d_core.report.sections.poses import poses
+from uop3d_core.report.sections.shapes import shapes, template
+from uop3d_core.report.sections.training import training
 from uop3d_core.types import Mesh
 
 MAX_BYTES = 25_000_000
-MAX_VERTICES = 3000
-"""Meshes with more are simplified: the page shows dozens of them, small."""
+MAX_VERTICES, VERTICES_IN_ALL, MIN_VERTICES = 3000, 180_000, 500
+"""Meshes with more vertices are simplified: the page shows dozens of them, small. Of very many, each gets fewer."""
+STEPS = 2**16 - 1
+"""Vertices are kept in so many steps of the largest coordinate there is."""
 
 
 def render(content: Content) -> str:
@@ -39,15 +38,17 @@ def render(content: Content) -> str:
     Raises:
         ValueError: it would be larger than MAX_BYTES.
     """
-    category = content.record.alignment.category
+    category, other = content.record.alignment.category, content.other
     sections = {
-        "summary": ("In one look", summary(content)),
-        "surfaces": ("Aligned surfaces", view_section(content)),
-        "captures": ("Captures", capture_cards(content)),
-        "pairs": ("Pairs", pair_table(content)),
-        "training": ("Training", training_section(content)),
-        **({"poses": ("Poses", pose_section(content.pose, content.model))} if content.pose else {}),
-        "settings": ("Settings, versions, times", facts_table(content.facts) + settings_tables(content)),
+        "summary": ("In one look", overview(content)),
+        **({"comparison": ("Compared with another run", comparing(content, other))} if other else {}),
+        "surfaces": ("Aligned surfaces", shapes(content)),
+        "template": ("Template", template(content)),
+        "captures": ("Captures", captures(content)),
+        "pairs": ("Pairs", pairs(content)),
+        "training": ("Training", training(content)),
+        **({"poses": ("Poses", poses(content.pose))} if content.pose else {}),
+        "settings": ("Versions, times, settings", about(content)),
     }
     page = Text(_file("page.html")).substitute(
         title=escape(f"{category}: report of uop3d"),
@@ -75,28 +76,37 @@ def _section(key: str, title: str, body: str) -> str:
 
 def _scene(content: Content) -> str:
     """Shapes for the 3-D view as JSON that cannot end the element it stands in."""
-    captures = content.record.alignment.captures
-    shapes = [_shape("template", content.template.mesh, "template")]
-    for name, mesh in content.meshes.items():
-        shapes.append(_shape(name, mesh, "accepted" if captures[name].accepted else "rejected"))
+    entries, other = content.record.alignment.captures, content.other
+    named = [("template", "template", content.template.mesh)]
+    if other is not None and other.template is not None:
+        named.append((f"template of {other.name}", "other", other.template))
+    kinds = {True: "accepted", False: "rejected"}
+    named += [(name, kinds[entries[name].accepted], mesh) for name, mesh in content.meshes.items()]
+    most = max(MIN_VERTICES, min(MAX_VERTICES, VERTICES_IN_ALL // len(named)))
     symmetry = content.template.symmetry
-    scene = {"shapes": shapes, "symmetry": None if symmetry.fold == 1 else symmetry.axis.tolist()}
+    scene = {
+        "shapes": [_shape(name, kind, simplified(mesh, most)) for name, kind, mesh in named],
+        "symmetry": None if symmetry.fold == 1 else symmetry.axis.tolist(),
+    }
     return json.dumps(scene, allow_nan=False).replace("<", "\\u003c")
 
 
-def _shape(name: str, mesh: Mesh, kind: str) -> dict[str, object]:
-    """Vertices as base64 of little-endian float32, faces of uint16."""
-    small = simplified(mesh)
+def _shape(name: str, kind: str, mesh: Mesh) -> dict[str, object]:
+    """Base64 of little-endian uint16: faces, and vertices in steps of `unit` from `low`."""
+    low = mesh.vertices.min(0)
+    unit = float((mesh.vertices.max(0) - low).max()) / STEPS or 1.0
     return {
         "name": name,
         "kind": kind,
-        "vertices": _packed(small.vertices, "<f4"),
-        "faces": _packed(small.faces, "<u2"),
+        "low": low.tolist(),
+        "unit": unit,
+        "vertices": _packed(np.rint((mesh.vertices - low) / unit)),
+        "faces": _packed(mesh.faces),
     }
 
 
-def _packed(values: Iterable[float] | np.ndarray, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+def _packed(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<u2").tobytes()).decode()
 
 
 def simplified(mesh: Mesh, most: int = MAX_VERTICES) -> Mesh:
