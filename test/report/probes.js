@@ -62,5 +62,7 @@
   const cells = () => [...document.querySelectorAll("#labels span:not(.ax)")].map((e) => [e.style.left, e.style.bottom]);
   const picture = () => document.querySelector("canvas").toDataURL().split(",")[1];
   const levels = () => [...document.querySelectorAll("h1, h2, h3")].map((e) => Number(e.tagName[1]));
-  window.probes = { faint, numberStops, picture, nameless, fits, unfold, shown, cells, levels };
+  // Done when what was asked for has been drawn.
+  const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  window.probes = { faint, numberStops, picture, nameless, fits, unfold, shown, cells, levels, settled };
 }

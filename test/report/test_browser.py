@@ -26,6 +26,7 @@ WIDTHS = {"phone": 390, "desktop": 1280}
 PROBES = Path(__file__).with_name("probes.js").read_text()
 LEAST_CONTRAST = 4.5
 """Of WCAG 2, AA."""
+PATIENCE_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +75,13 @@ def opened(browser, file, width, scheme="light"):
         viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce", offline=True
     )
     page, trouble = context.new_page(), []
+    page.set_default_timeout(PATIENCE_MS)
     page.on("console", lambda message: trouble.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: None if request.url.startswith("data:") else trouble.append(request.url))
     page.goto(file.as_uri())
     page.evaluate(PROBES)
-    page.wait_for_timeout(300)
+    page.evaluate("probes.settled()")
     yield page
     context.close()
     own = [text for text in trouble if text != file.as_uri() and "GPU stall due to ReadPixels" not in text]
@@ -88,7 +90,7 @@ def opened(browser, file, width, scheme="light"):
 
 def drawn(page):
     """(H, W, 4) of the 3-D view, once it has been drawn anew."""
-    page.wait_for_timeout(150)
+    page.evaluate("probes.settled()")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(page.evaluate("probes.picture()")))).convert("RGBA"))
 
 
@@ -162,11 +164,11 @@ def test_of_many_shapes_a_page_is_shown(browser, many):
         assert page.inner_text("#page") == "page 1 of 3" and len(page.evaluate("probes.cells()")) == 24
         page.click("[data-do=page-on]")
         page.click("[data-do=page-on]")
-        page.wait_for_timeout(150)
+        page.evaluate("probes.settled()")
         assert page.inner_text("#page") == "page 3 of 3" and len(page.evaluate("probes.cells()")) == 13
         assert page.inner_text("#labels span:nth-child(13)") == "capture_59"
         page.click("[data-do=template]")
-        page.wait_for_timeout(150)
+        page.evaluate("probes.settled()")
         assert not page.is_visible("#pages")
 
 

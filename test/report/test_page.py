@@ -13,10 +13,7 @@ from scenes import sphere
 
 from uop3d_core.report import page as pages
 from uop3d_core.report.charts import Axes, line_chart, ticks
-from uop3d_core.report.content import (
-    CaptureSheet,
-    PairTurn,
-)
+from uop3d_core.report.content import CaptureSheet, PairTurn, PoseImage
 from uop3d_core.report.findings import FAILED, findings, symmetry_words
 from uop3d_core.report.markup import jpeg
 from uop3d_core.report.page import STEPS, render, simplified
@@ -80,6 +77,13 @@ def test_what_was_learned_stands_at_the_top():
     turning = replace(content().record, symmetry=Symmetry([0, 0, 1], 4))
     assert "turns by 90° about z" in render(content(record=turning))
     assert symmetry_words(Symmetry([0, 0.6, 0.8], 0)) == "turns by any angle about (0.00, 0.60, 0.80)"
+
+
+def test_wrong_poses_are_counted():
+    images = [PoseImage("c", str(i), 0.5, True, error) for i, error in enumerate((5.0, 40.0, 170.0))]
+    failed = findings(content(pose=posed(images=images)))[FAILED]
+    assert "2 of 3 poses are off by more than 30°." in failed
+    assert any(sentence.startswith("1 of 3 poses are turned by more than 90°") for sentence in failed)
 
 
 def test_captures_rejected_for_the_same_reason_share_a_sentence():
