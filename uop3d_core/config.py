@@ -179,7 +179,7 @@ class PoseSettings(Settings):
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
     keypoints: float = Field(1.0, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
     misfit: float = Field(
-        0.05, ge=0, le=10, description="share of agreement that a misfit of keypoints by a spread takes"
+        0.01, ge=0, le=10, description="share of agreement that a misfit of keypoints by a spread takes"
     )
     precision: Literal["auto", "full", "half"] = Field(
         "auto", description="arithmetic of the network: auto: float16 on GPUs; half: bfloat16 on CPUs as well"
