@@ -20,8 +20,20 @@ def launched(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait(30)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C, and again where a node that was just being started again missed it."""
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(20)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("ros2 launch does not end")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
