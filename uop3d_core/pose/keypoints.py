@@ -6,6 +6,7 @@ In: positions and spreads. Out: what they tell of crop_T_obj hypotheses, in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,17 +33,17 @@ class Keypoints:
     places: Array
     spread: Array
 
-    @property
+    @cached_property
     def pixels(self) -> Array:
         """(K, 2) in the crop."""
         return self.places.astype(np.float64) * self.crop.pixels - 0.5
 
-    @property
+    @cached_property
     def rays(self) -> Array:
         """(K, 3) directions in the crop's camera, z = 1."""
         return pixel_rays(self.crop.K, self.pixels)
 
-    @property
+    @cached_property
     def precision(self) -> Array:
         """(K,) one over the variance of a ray's direction along one axis."""
         return (self.crop.focal / (self.spread.astype(np.float64) * self.crop.pixels)) ** 2
