@@ -99,11 +99,7 @@ def test_no_ros(name):
     assert [target for target in sorted(imports(name)) if ROS.fullmatch(target.split(".")[0])] == []
 
 
-TORCHLESS = [
-    "types",
-    "geometry",
-    *(name for name in MODULES if part(name) in {"pose", "exported", "learned", "models"}),
-]
+TORCHLESS = [name for name in MODULES if part(name) in {"types", "geometry", "pose", "exported", "learned", "models"}]
 
 
 @pytest.mark.parametrize("name", TORCHLESS)

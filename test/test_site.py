@@ -83,8 +83,8 @@ def test_every_setting_and_every_name_is_there(site: Path, pages: dict[Path, Par
     stages = (site / "stages.html").read_text(encoding="utf-8")
     assert len(SETTINGS) > 100
     assert [name for name in SETTINGS if f"<td><code>{name}</code></td>" not in stages] == []
-    things = [getattr(uop3d, name) for name in uop3d.__all__]
-    expected = {f"{thing.__module__}.{thing.__qualname__}" for thing in things}
+    assert uop3d._WHERE.keys() == set(uop3d.__all__)
+    expected = {f"uop3d_core.{where.replace(':', '.')}" for where in uop3d._WHERE.values()}
     assert expected - pages[site / "api.html"].anchors == set()
 
 
