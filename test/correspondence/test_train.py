@@ -1,5 +1,6 @@
 """Training: it learns, resumes bit for bit after a kill, and notices changed inputs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,24 @@ def test_another_seed_or_template_starts_afresh(inputs: dict, tmp_path: Path) ->
     moved = inputs["template"].mesh.transformed(Sim3(0.9, np.eye(3), np.zeros(3)))
     changed, _ = train(**{**inputs, "template": Template("potato", moved)}, settings=SETTINGS, folder=tmp_path)
     assert not torch.equal(weights(first), weights(changed))
+
+
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_picture_that_was_replaced_in_its_place_counts(inputs: dict, tmp_path: Path, kind: str) -> None:
+    """Name, camera and pose stay, a few pixels change: cached features and checkpoints of old pixels do not serve."""
+    capture = inputs["captures"][0]
+    frame = capture.frames[2]
+    pixels = getattr(frame, kind).copy()
+    rows, columns = np.nonzero(frame.mask)
+    middle = rows == int(np.median(rows))
+    pixels[rows[middle], columns[middle]] = 0
+    edited = replace(frame, **{f"{kind}_source": lambda: pixels})
+    frames = [edited if each is frame else each for each in capture.frames]
+    changed = {**inputs, "captures": [replace(capture, frames=tuple(frames))]}
+    first, _ = train(**inputs, settings=SETTINGS, folder=tmp_path / "run")
+    again, _ = train(**changed, settings=SETTINGS, folder=tmp_path / "run")
+    afresh, _ = train(**changed, settings=SETTINGS, folder=tmp_path / "afresh")
+    assert torch.equal(weights(again), weights(afresh)) and not torch.equal(weights(first), weights(again))
 
 
 @pytest.mark.parametrize("name", ["training.safetensors", "cache/projection.safetensors", "cache/00001_labels.npy"])

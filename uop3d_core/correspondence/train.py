@@ -166,12 +166,15 @@ def fit(
 
 
 def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBackbone, settings: TrainSettings) -> str:
-    """Of what the cached crops are made from, but for pixels: whoever changes images gives another folder."""
+    """Of what the cached crops are made from; pixels count, so that an image may be replaced in its place."""
     digest = hashlib.sha256(f"{backbone.fingerprint}|{json.dumps(settings.crop_settings())}".encode())
     digest.update(template.mesh.vertices.tobytes() + template.mesh.faces.tobytes())
     for view in views:
-        digest.update(view.frame.name.encode() + np.round(view.cam_T_obj, 9).tobytes())
-        digest.update(view.frame.camera.K.tobytes())
+        frame = view.frame
+        digest.update(frame.name.encode() + np.round(view.cam_T_obj, 9).tobytes())
+        digest.update(frame.camera.K.tobytes() + f"{frame.camera.lens}{frame.camera.distortion.tolist()}".encode())
+        digest.update(hashlib.sha256(np.ascontiguousarray(frame.image)).digest())
+        digest.update(hashlib.sha256(np.ascontiguousarray(frame.mask)).digest())
     return digest.hexdigest()
 
 
