@@ -2,7 +2,7 @@
 
 import pytest
 
-from uop3d_core.stopwatch import Stopwatch, unwatched
+from uop3d_core.stopwatch import Stopwatch, spoken, unwatched
 
 
 def test_laps_by_step_in_order():
@@ -27,3 +27,11 @@ def test_unwatched_steps_run():
     with unwatched("crop"):
         done = True
     assert done
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (0.123, "0.12 s"), (59.6, "60 s"), (99.6, "2 min"), (7170, "2 h 0 min"), (9000, "2 h 30 min")],
+)
+def test_times_in_words(seconds, words):
+    assert spoken(seconds) == words

@@ -1,6 +1,6 @@
 """Where the time goes: the `Watch` protocol that steps report to, one that ignores them, and one that measures.
 
-In: the name of a step, as a context. Out: seconds of every lap, by step.
+In: the name of a step, as a context. Out: seconds of every lap, by step; times in words.
 """
 
 from __future__ import annotations
@@ -46,3 +46,11 @@ class Stopwatch:
         totals = {step: sum(laps) for step, laps in self.laps.items()}
         self.laps = {}
         return totals
+
+
+def spoken(seconds: float) -> str:
+    """A time as a person says it."""
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,4 +1,4 @@
-"""What commands have in common on the screen: errors in one message, bars with the time left."""
+"""What commands have in common on the screen: errors in one message, bars with the time left (in logs: lines)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from typer.core import TyperGroup
+
+from uop3d_core.progress import ProgressLines
 
 out, err = Console(), Console(stderr=True)
 
@@ -43,7 +45,10 @@ class FriendlyGroup(TyperGroup):
 
 @contextmanager
 def progress_bars() -> Iterator[Any]:
-    """Bars with the time left, one per stage, on standard error."""
+    """Bars with the time left, one per stage, on standard error; where that is no terminal, a line now and then."""
+    if not err.is_terminal:
+        yield ProgressLines(lambda line: print(line, file=err.file, flush=True))
+        return
     columns = (
         TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),

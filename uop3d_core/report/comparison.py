@@ -12,7 +12,8 @@ import numpy as np
 
 from uop3d_core.report.content import Comparison, Content, Contrast, PoseImage
 from uop3d_core.report.findings import symmetry_words, trained_on
-from uop3d_core.report.markup import listed, number, percent, seconds
+from uop3d_core.report.markup import listed, number, percent
+from uop3d_core.stopwatch import spoken
 from uop3d_core.types import Mesh
 
 LEVEL = 0.95
@@ -77,7 +78,7 @@ def _contrasts(here: Content, there: Content) -> list[Contrast]:
         ("poses within 30°, %", lambda c: _posed(c, "acc30"), number, 1),
         ("poses within 10°, %", lambda c: _posed(c, "acc10"), number, 1),
         ("poses, median °", lambda c: _posed(c, "median_deg"), number, -1),
-        ("time of all stages", lambda c: sum(c.timings.seconds.values()) or None, seconds, 0),
+        ("time of all stages", lambda c: sum(c.timings.seconds.values()) or None, spoken, 0),
     ]
     found = []
     for what, measure, say, sign in rows:

@@ -35,14 +35,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share == 0 or share >= 0.005 else "under 1 %"
 
 
-def seconds(value: float) -> str:
-    """A time as a person says it."""
-    if value < 100:
-        return f"{number(value, 2)} s"
-    minutes = round(value / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def count(amount: int, singular: str, plural: str = "") -> str:
     """``3 captures``, ``1 capture``."""
     return f"{amount} {singular if amount == 1 else plural or singular + 's'}"

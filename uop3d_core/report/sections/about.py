@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from html import escape
 
 from uop3d_core.report.content import Content
-from uop3d_core.report.markup import folded, seconds, two_columns
+from uop3d_core.report.markup import folded, two_columns
+from uop3d_core.stopwatch import spoken
 
 
 def about(content: Content) -> str:
@@ -24,11 +25,11 @@ def times(spent: Mapping[str, float]) -> str:
     longest = max(spent.values()) or 1.0
     rows = "".join(
         f'<li><span class="what">{escape(stage)}</span><span class="bar"><i class="c0" '
-        f'style="width:{100 * value / longest:.1f}%"></i></span><span>{seconds(value)}</span></li>'
+        f'style="width:{100 * value / longest:.1f}%"></i></span><span>{spoken(value)}</span></li>'
         for stage, value in spent.items()
     )
     return (
-        f"<h3>Times</h3><p>{seconds(sum(spent.values()))} over all calls that worked on this run, by stage:</p>"
+        f"<h3>Times</h3><p>{spoken(sum(spent.values()))} over all calls that worked on this run, by stage:</p>"
         f'<ul class="shares">{rows}</ul>'
     )
 
