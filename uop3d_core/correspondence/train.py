@@ -173,8 +173,8 @@ def _fingerprint(views: Sequence[View], template: Template, backbone: FeatureBac
         frame = view.frame
         digest.update(frame.name.encode() + np.round(view.cam_T_obj, 9).tobytes())
         digest.update(frame.camera.K.tobytes() + f"{frame.camera.lens}{frame.camera.distortion.tolist()}".encode())
-        digest.update(hashlib.sha256(np.ascontiguousarray(frame.image)).digest())
-        digest.update(hashlib.sha256(np.ascontiguousarray(frame.mask)).digest())
+        digest.update(hashlib.sha256(frame.image.tobytes()).digest())
+        digest.update(hashlib.sha256(frame.mask.tobytes()).digest())
     return digest.hexdigest()
 
 
