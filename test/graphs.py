@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.synchronization import Edges, Nodes, Tolerances
+from uop3d_core.alignment.problem import Edges, Nodes, Tolerances
 from uop3d_core.geometry import Array, random_rotations, rotation_error
 
 TOLERANCES = Tolerances(*np.deg2rad([45.0, 15.0, 5.0]).tolist())

@@ -8,8 +8,9 @@ from graphs import TOLERANCES, all_pairs, errors_deg, graph, rings
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.ambiguity import confirmed, effective, find_flip, turned
+from uop3d_core.alignment.problem import Problem
 from uop3d_core.alignment.quality import Calibration, Evidence, describe, evidence, few, first_modes, probability
-from uop3d_core.alignment.synchronization import Synchronizer, synchronize
+from uop3d_core.alignment.synchronization import synchronize
 from uop3d_core.geometry import random_rotations, rotation_error
 
 AXIS = np.array([0.0, 0.6, 0.8])
@@ -35,7 +36,7 @@ def solved(count, edges):
 def test_two_clusters_are_found(count):
     second = count // 3
     g, edges = two_clusters(count, second, 0.45, 0)
-    problem = Synchronizer(count, edges, TOLERANCES)
+    problem = Problem(count, edges, TOLERANCES)
     R = g.truth.R if count > 100 else solved(count, edges)
     flip = find_flip(problem, R)
     assert flip is not None and flip.margin < 0.2
@@ -48,7 +49,7 @@ def test_two_clusters_are_found(count):
 def test_a_wrong_order_of_clusters_has_a_negative_margin():
     g, edges = two_clusters(12, 5, 0.2, 1)
     R = np.where((np.arange(12) >= 7)[:, None, None], HALF @ g.truth.R, g.truth.R)
-    problem = Synchronizer(12, edges, TOLERANCES)
+    problem = Problem(12, edges, TOLERANCES)
     flip = find_flip(problem, R)
     assert flip is not None and flip.margin < -0.2
     assert errors_deg(turned(R, flip), g.truth.R).max() < 8
@@ -56,7 +57,7 @@ def test_a_wrong_order_of_clusters_has_a_negative_margin():
 
 def test_perfect_edges_suggest_no_flip():
     g = graph(8, all_pairs(8), np.random.default_rng(0))
-    assert find_flip(Synchronizer(8, g.edges, TOLERANCES), g.truth.R) is None
+    assert find_flip(Problem(8, g.edges, TOLERANCES), g.truth.R) is None
 
 
 def test_warning_about_two_clusters():

@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from uop3d_core.alignment.synchronization import (
-    Directions,
-    Nodes,
-    common_direction,
-    solve,
-    synchronize,
-    turns_of,
-)
+from uop3d_core.alignment.averaging import solve
+from uop3d_core.alignment.problem import Directions, Nodes, common_direction, turns_of
+from uop3d_core.alignment.synchronization import synchronize
 from uop3d_core.geometry import rotation_error
 from uop3d_core.types import Symmetry
 

@@ -1,6 +1,6 @@
 """The other solution: a group of nodes that might just as well be turned as a whole.
 
-In: a Synchronizer and its rotations. Out: Flip, the rotation and the group whose turning costs least.
+In: a Problem and its rotations. Out: Flip, the rotation and the group whose turning costs least.
 
 Votes and averages move one node at a time; where a category looks alike from two sides, two groups of captures agree
 within themselves and hardly with each other, and only turning one of them as a whole tells how sure their order is.
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
-from uop3d_core.alignment.synchronization import Synchronizer
+from uop3d_core.alignment.problem import Problem
 from uop3d_core.geometry import Array, closest_rotation
 
 FAR = np.deg2rad(30.0)
@@ -65,7 +65,7 @@ def effective(weight: Array, squares: Array) -> Array:
     return weight**2 / np.maximum(squares, 1e-12)
 
 
-def find_flip(problem: Synchronizer, R: Array, smallest: int = 2) -> Flip | None:
+def find_flip(problem: Problem, R: Array, smallest: int = 2) -> Flip | None:
     """The flip of lowest margin, or None where no wrong edge suggests any.
 
     Args:
@@ -83,7 +83,7 @@ def turned(R: Array, flip: Flip) -> Array:
     return np.where(flip.group[:, None, None], flip.turn @ R, R)
 
 
-def _likely_turns(problem: Synchronizer, R: Array, count: int = 2) -> list[Array]:
+def _likely_turns(problem: Problem, R: Array, count: int = 2) -> list[Array]:
     """Rotations by which many edges are off, most frequent first."""
     edges = problem.edges
     delta = R[edges.to][:, None] @ edges.R @ np.swapaxes(R[edges.of], -1, -2)[:, None]
@@ -110,14 +110,14 @@ def _likely_turns(problem: Synchronizer, R: Array, count: int = 2) -> list[Array
     return found
 
 
-def _costs(problem: Synchronizer, R_to: Array, R_of: Array) -> Array:
+def _costs(problem: Problem, R_to: Array, R_of: Array) -> Array:
     """Truncated disagreement with mode cost of every edge (E,) at given rotations of its ends."""
     edges = problem.edges
     angle = problem.apart(R_to[:, None] @ edges.R, R_of[:, None])
     return (np.minimum(angle / problem.tolerances.truncate, 1) + edges.cost).min(1)
 
 
-def _best_group(problem: Synchronizer, R: Array, turn: Array, smallest: int) -> Flip | None:
+def _best_group(problem: Problem, R: Array, turn: Array, smallest: int) -> Flip | None:
     """The group whose turning costs least per edge that leads into it: a sweep over the softest cuts."""
     edges, N = problem.edges, problem.count
     R_to, R_of = R[edges.to], R[edges.of]
@@ -140,7 +140,7 @@ def _best_group(problem: Synchronizer, R: Array, turn: Array, smallest: int) -> 
     return best
 
 
-def _soft_orders(problem: Synchronizer, stiffness: Array) -> list[Array]:
+def _soft_orders(problem: Problem, stiffness: Array) -> list[Array]:
     """Orders (N,) of the nodes in which some cut is likely to be soft, by the last eigenvectors of the graph (E,)."""
     edges, N = problem.edges, problem.count
     scaling = 1 / np.sqrt(np.maximum(problem.total(np.abs(stiffness)), 1e-9))

@@ -18,16 +18,9 @@ from typing import Any
 import numpy as np
 
 from uop3d_core.alignment.graph import component
+from uop3d_core.alignment.problem import Directions, Edges, Nodes, Problem, Tolerances
 from uop3d_core.alignment.quality import Evidence, evidence, probability
-from uop3d_core.alignment.synchronization import (
-    Directions,
-    Edges,
-    Nodes,
-    Solution,
-    Synchronizer,
-    Tolerances,
-    synchronize,
-)
+from uop3d_core.alignment.synchronization import Solution, synchronize
 from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array
 from uop3d_core.types import Alignment, CaptureAlignment, PairAlignment, Sim3, Symmetry
@@ -206,7 +199,7 @@ class CaptureGraph:
         """What the selected pairs say of every capture's place."""
         keep, to, of = self.selection(names, strangers)
         edges = replace(self.every_edge.take(keep), to=to, of=of)
-        residual, mode = Synchronizer(len(names), edges, self.tolerances, self.symmetry).residuals(nodes.R)
+        residual, mode = Problem(len(names), edges, self.tolerances, self.symmetry).residuals(nodes.R)
         votes = np.exp(-((residual / self.tolerances.coarse) ** 2))
         chance = 1 - np.minimum(edges.cost[np.arange(len(mode)), mode], 1)
         distance = self.misfit[keep]

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.ambiguity import NOTHING_LEFT, Flip, confirmed, effective, find_flip
-from uop3d_core.alignment.synchronization import Edges, Synchronizer, Tolerances
+from uop3d_core.alignment.problem import Edges, Problem, Tolerances
 from uop3d_core.geometry import Array
 from uop3d_core.types import Symmetry
 
@@ -91,7 +91,7 @@ class Evidence:
 
 def evidence(count: int, edges: Edges, R: Array, tolerances: Tolerances, symmetry: Symmetry | None = None) -> Evidence:
     """Evidence for all nodes of a graph with rotations R (N, 3, 3)."""
-    problem = Synchronizer(count, first_modes(edges), tolerances, symmetry)
+    problem = Problem(count, first_modes(edges), tolerances, symmetry)
     weight, total = edges.weight, problem.total(edges.weight)
     votes = weight * np.exp(-((problem.residuals(R)[0] / tolerances.coarse) ** 2))
     number = effective(total, problem.total(weight**2))

@@ -20,8 +20,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from uop3d_core.alignment.problem import Edges, Tolerances
 from uop3d_core.alignment.quality import describe, evidence, few, probability
-from uop3d_core.alignment.synchronization import Edges, Solution, Tolerances, synchronize
+from uop3d_core.alignment.synchronization import Solution, synchronize
 from uop3d_core.atomic import write_atomically
 from uop3d_core.config import JointSettings
 from uop3d_core.geometry import Array, closest_rotation
