@@ -27,6 +27,7 @@ from uop3d_core.cli.replaying import replay
 from uop3d_core.cli.reporting import report
 from uop3d_core.cli.sharing import card, info, pull, push
 from uop3d_core.cli.viewing import view
+from uop3d_core.executors.threads import short_waits
 
 app = typer.Typer(cls=FriendlyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (
@@ -81,6 +82,7 @@ def common(
 
 def main() -> None:
     """Entry point of the command ``uop3d``."""
+    short_waits()
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
     )
