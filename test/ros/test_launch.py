@@ -198,8 +198,9 @@ def test_collision_objects_example() -> None:
                 assert list(box.primitives[0].dimensions) == [0.12, 0.08, 0.1] and box.pose.position.z == 0.6
     finally:
         example.send_signal(signal.SIGINT)
-        example.communicate()
+        _, complaints = example.communicate()
         robot.close()
+    assert example.returncode == 0 and not complaints, complaints
 
 
 def test_ros2_run_is_the_command_line() -> None:
