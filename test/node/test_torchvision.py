@@ -26,54 +26,58 @@ def test_one_that_does_not_fit_torch_is_told(tmp_path: Path, monkeypatch: pytest
         open_detector("torchvision")
 
 
-@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
-class TestWithTorchvision:
-    """Needs a torchvision that was built for the torch that is there."""
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where torchvision keeps weights."""
+    if WHY_NOT:
+        pytest.skip(WHY_NOT)
+    home = tmp_path_factory.mktemp("torch")
+    write_weights(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(home))
+        yield home
 
-    @pytest.fixture(autouse=True, scope="class")
-    def home(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-        home = tmp_path_factory.mktemp("torch")
-        write_weights(home)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TORCH_HOME", str(home))
-            yield home
 
-    def open(self, *thresholds: float, labels: tuple[str, ...] = ()) -> Detector:
-        return open_detector(f"torchvision:{ARCHITECTURE}", "cpu", Thresholds(*thresholds), labels)
+def opened(*thresholds: float, labels: tuple[str, ...] = ()) -> Detector:
+    return open_detector(f"torchvision:{ARCHITECTURE}", "cpu", Thresholds(*thresholds), labels)
 
-    def test_boxes_scores_and_labels(self) -> None:
-        cup, *bowls = self.open()(IMAGE)
-        assert cup.label == "cup" and cup.score == pytest.approx(0.9, abs=1e-3)
-        np.testing.assert_allclose(cup.bbox_xyxy, [7.5, 5.5, 311.5, 233.5], atol=0.01)
-        assert [(bowl.label, round(bowl.score, 2)) for bowl in bowls] == [("bowl", 0.6)] * 4
-        corners = sorted(bowl.bbox_xyxy.round(2).tolist() for bowl in bowls)
-        np.testing.assert_allclose(corners[0], [-0.5, -0.5, 207.5, 155.5], atol=0.02)
-        np.testing.assert_allclose(corners[-1], [111.5, 83.5, 319.5, 239.5], atol=0.02)
 
-    def test_thresholds(self) -> None:
-        assert [found.label for found in self.open(0.7)(IMAGE)] == ["cup"]
-        assert len(self.open(0.4, 0.2)(IMAGE)) == 3  # bowls side by side overlap by 0.3, those across by 0.12
+def test_boxes_scores_and_labels(home: Path) -> None:
+    cup, *bowls = opened()(IMAGE)
+    assert cup.label == "cup" and cup.score == pytest.approx(0.9, abs=1e-3)
+    np.testing.assert_allclose(cup.bbox_xyxy, [7.5, 5.5, 311.5, 233.5], atol=0.01)
+    assert [(bowl.label, round(bowl.score, 2)) for bowl in bowls] == [("bowl", 0.6)] * 4
+    corners = sorted(bowl.bbox_xyxy.round(2).tolist() for bowl in bowls)
+    np.testing.assert_allclose(corners[0], [-0.5, -0.5, 207.5, 155.5], atol=0.02)
+    np.testing.assert_allclose(corners[-1], [111.5, 83.5, 319.5, 239.5], atol=0.02)
 
-    def test_labels_of_the_user(self) -> None:
-        assert {found.label for found in self.open(labels=("nothing", "person"))(IMAGE)} == {"47", "51"}
 
-    def test_what_cannot_be_had(self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import torch
+def test_thresholds(home: Path) -> None:
+    assert [found.label for found in opened(0.7)(IMAGE)] == ["cup"]
+    assert len(opened(0.4, 0.2)(IMAGE)) == 3  # bowls side by side overlap by 0.3, those across by 0.12
 
-        with pytest.raises(ValueError, match="no detector 'resnet18'; it has .*fasterrcnn"):
-            open_detector("torchvision:resnet18")
-        if not torch.cuda.is_available():
-            with pytest.raises(ValueError, match="device cuda"):
-                open_detector("torchvision", "cuda")
 
-        def offline(*_: object, **__: object) -> None:
-            raise urllib.error.URLError("no network")
+def test_labels_of_the_user(home: Path) -> None:
+    assert {found.label for found in opened(labels=("nothing", "person"))(IMAGE)} == {"47", "51"}
 
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-        with pytest.raises(OSError, match=r"no network.*put https://.*\.pth into .*checkpoints yourself"):
-            self.open()
-        [path] = (home / "hub" / "checkpoints").iterdir()
-        (tmp_path / "hub" / "checkpoints" / path.name).write_bytes(path.read_bytes()[:100_000])
-        with pytest.raises(ValueError, match=r"\.pth: not the weights of ssdlite.*delete it"):
-            self.open()
+
+def test_what_cannot_be_had(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    with pytest.raises(ValueError, match="no detector 'resnet18'; it has .*fasterrcnn"):
+        open_detector("torchvision:resnet18")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device cuda"):
+            open_detector("torchvision", "cuda")
+
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(OSError, match=r"no network.*put https://.*\.pth into .*checkpoints yourself"):
+        opened()
+    [path] = (home / "hub" / "checkpoints").iterdir()
+    (tmp_path / "hub" / "checkpoints" / path.name).write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(ValueError, match=r"\.pth: not the weights of ssdlite.*delete it"):
+        opened()
