@@ -43,6 +43,7 @@ from uop3d_core.messages.reading import stamp_ns
 from uop3d_core.pose.scale import KnownSize
 from uop3d_core.pose.stream import PoseStream
 from uop3d_core.types import Camera, Detection, Frame
+from uop3d_ros import memory
 from uop3d_ros.health import SMOOTHING
 
 PATIENCE_S = 60.0
@@ -102,6 +103,7 @@ class Camera2Tf:
 
     def __init__(self) -> None:
         """Connect."""
+        memory.keep()  # as drivers of cameras do, which fill the same buffers again
         rclpy.init()
         self.node = rclpy.create_node("latency")
         self._images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)

@@ -4,8 +4,11 @@
 python3 examples/collision_objects.py      (pose_node, move_group and the robot's TF are running; needs moveit_msgs)
 """
 
+from contextlib import suppress
+
 import rclpy
 from moveit_msgs.msg import CollisionObject, PlanningScene
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from shape_msgs.msg import SolidPrimitive
 from vision_msgs.msg import Detection3D, Detection3DArray
@@ -44,4 +47,5 @@ def box(detection: Detection3D) -> CollisionObject:
 
 if __name__ == "__main__":
     rclpy.init()
-    rclpy.spin(CollisionObjects())
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(CollisionObjects())

@@ -3,6 +3,10 @@
 import gzip
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +44,30 @@ def call(*arguments, code=0):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
+
+
+def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
+    code = """
+        import sys, time
+        from pathlib import Path
+        from uop3d_core import cli
+        from uop3d_core.atomic import replaced
+
+        def command():
+            with replaced(Path(sys.argv[1]) / "result"):
+                print("writing", flush=True)
+                time.sleep(60)
+
+        cli.app = command
+        cli.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"writing\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

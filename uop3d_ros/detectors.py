@@ -54,14 +54,14 @@ def open_detector(
         labels: of the classes; without them those that the file carries, else their numbers.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or weights that cannot be downloaded.
         ImportError: what runs it is not installed.
-        ValueError: the file is no detector of a known form.
+        ValueError: the file is no detector of a known form; or torchvision has no such one, or the device is not there.
     """
     thresholds = thresholds or Thresholds()
     name, _, architecture = model.partition(":")
     if name == TORCHVISION:
-        return TorchvisionDetector(architecture or ARCHITECTURE, device, thresholds)
+        return TorchvisionDetector(architecture or ARCHITECTURE, device, thresholds, labels)
     path = Path(model)
     if not path.is_file():
         raise FileNotFoundError(f"{model}: no such file; a detector is an .onnx file or {TORCHVISION}")
@@ -103,41 +103,70 @@ class OnnxDetector:
         boxes, scores, classes = read(rows[0], self._thresholds)
         boxes = (boxes - [*shift, *shift]) / scale - 0.5  # edges of pixels to centres at integers
         return [
-            Detection(box, self._label(int(number)), float(score))
+            Detection(box, _label(self._labels, int(number)), float(score))
             for box, score, number in zip(boxes, scores, classes, strict=True)
             if (box[2:] > box[:2]).all()
         ]
-
-    def _label(self, number: int) -> str:
-        return self._labels[number] if 0 <= number < len(self._labels) else str(number)
 
 
 class TorchvisionDetector:
     """A detection model of torchvision with its default weights, which it downloads once."""
 
-    def __init__(self, architecture: str, device: str, thresholds: Thresholds) -> None:
+    def __init__(self, architecture: str, device: str, thresholds: Thresholds, labels: Sequence[str] = ()) -> None:
         """Load the model; errors as in `open_detector`."""
         try:
             import torch
-            from torchvision.models import get_model, get_model_weights
+            from torchvision import models
         except ImportError as error:
             raise ImportError("torchvision is not installed: pip install torchvision, or give an ONNX file") from error
-        weights = get_model_weights(architecture).DEFAULT
+        except RuntimeError as error:  # its operators are not there
+            raise ImportError(
+                f"this torchvision was not built for torch {torch.__version__} ({error}): install both from one place"
+            ) from error
+        known = models.list_models(module=models.detection)
+        if architecture not in known:
+            raise ValueError(f"torchvision has no detector {architecture!r}; it has {', '.join(known)}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device {device}: torch {torch.__version__} finds no such device here; use cpu")
+        weights = models.get_model_weights(architecture).DEFAULT
         self._torch, self._thresholds, self._device = torch, thresholds, device
-        self._model = get_model(architecture, weights=weights).eval().to(device)
-        self._labels = weights.meta["categories"]
+        self._model = self._load(architecture, weights).eval().to(device)
+        self._labels = list(labels) or weights.meta["categories"]
+
+    def _load(self, architecture: str, weights: Any) -> Any:
+        from torchvision.models import get_model
+
+        folder = Path(self._torch.hub.get_dir()) / "checkpoints"
+        try:
+            return get_model(architecture, weights=weights)
+        except OSError as error:
+            raise OSError(
+                f"the weights of {architecture} cannot be had ({error}): put {weights.url} into {folder} yourself"
+            ) from error
+        except Exception as error:  # unpickling has many kinds
+            path = folder / Path(weights.url).name
+            raise ValueError(f"{path}: not the weights of {architecture} ({error}); delete it") from error
 
     def __call__(self, image: Array) -> list[Detection]:
-        """Detections in an image."""
+        """Detections in an image, best first."""
+        from torchvision.ops import batched_nms
+
         tensor = self._torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._device) / 255
         with self._torch.inference_mode():
             [found] = self._model([tensor])
-        rows = zip(*(found[key].cpu().numpy() for key in ("boxes", "scores", "labels")), strict=True)
+            sure = found["scores"] >= self._thresholds.score
+            columns = [found[key][sure] for key in ("boxes", "scores", "labels")]
+            kept = batched_nms(*columns, self._thresholds.overlap)
+        rows = zip(*(column[kept].cpu().numpy() for column in columns), strict=True)
         return [
-            Detection(box - 0.5, self._labels[int(number)], float(score))
+            Detection(box - 0.5, _label(self._labels, int(number)), float(score))  # edges of pixels to centres
             for box, score, number in rows
-            if score >= self._thresholds.score and (box[2:] > box[:2]).all()
+            if (box[2:] > box[:2]).all()
         ]
+
+
+def _label(labels: Sequence[str], number: int) -> str:
+    return labels[number] if 0 <= number < len(labels) else str(number)
 
 
 def letterbox(image: Array, size: tuple[int, int]) -> tuple[Array, float, Array]:

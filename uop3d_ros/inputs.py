@@ -10,12 +10,11 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from uop3d_ros.convert import message_class
 from uop3d_ros.health import Health
-from uop3d_ros.parameters import NodeSettings
+from uop3d_ros.parameters import OVERRIDABLE, NodeSettings
 from uop3d_ros.serialized import image_of
 
 try:
@@ -92,7 +91,7 @@ class Inputs:
             event_callbacks=SubscriptionEventCallbacks(
                 incompatible_qos=lambda event: self._incompatible(resolved, event)
             ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=OVERRIDABLE,
             raw=kind is Image,
         )
 

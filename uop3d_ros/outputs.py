@@ -10,9 +10,9 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from uop3d_ros.convert import message_class
+from uop3d_ros.parameters import OVERRIDABLE
 
 TOPICS = {
     "tf": ("/tf", "tf2_msgs/msg/TFMessage"),
@@ -36,7 +36,7 @@ class Outputs:
                 message_class(kind),
                 topic,
                 QoSProfile(depth=DEPTHS.get(name, 10), reliability=ReliabilityPolicy.RELIABLE),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=OVERRIDABLE,
             )
             for name, (topic, kind) in TOPICS.items()
         }

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_origin
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from uop3d_core.config import PoseSettings, Settings, TrackSettings, parse_settings
 from uop3d_core.messages.reading import Labels
@@ -19,6 +21,10 @@ from uop3d_core.pose.scale import KnownSize
 
 RUNTIME = {"changeable": True}
 """Marks parameters that may change while the node is configured; the others count from the next configuration on."""
+OVERRIDABLE = QoSOverridingOptions(
+    (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+)
+"""Of the quality of service of every input and output, by parameters qos_overrides.TOPIC.*"""
 LIMITS = ("ge", "gt", "le", "lt")
 USUAL_STD = 0.1
 """Relative standard deviation of a size that is given without one."""

@@ -142,13 +142,8 @@ class Robot:
     # What it sends
 
     def info(self, camera: Camera, at_ns: int, **changes: Any) -> None:
-        message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", d=[0.0] * 5)
+        message = info_message(camera, at_ns, **changes)
         message.header.frame_id = self.optical
-        _stamp(message.header, at_ns)
-        message.k = camera.K.reshape(-1)
-        message.p = np.concatenate([camera.K, np.zeros((3, 1))], axis=1).reshape(-1)
-        for name, value in changes.items():
-            setattr(message, name, value)
         self.infos.publish(message)
 
     def image(self, pixels: np.ndarray, at_ns: int, **changes: Any) -> None:
@@ -218,6 +213,17 @@ def image_message(pixels: np.ndarray, at_ns: int, **changes: Any) -> Image:
     message.data = array.array("B", pixels.tobytes())
     message.header.frame_id = OPTICAL
     _stamp(message.header, at_ns)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+def info_message(camera: Camera, at_ns: int, **changes: Any) -> CameraInfo:
+    message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob", d=[0.0] * 5)
+    message.header.frame_id = OPTICAL
+    _stamp(message.header, at_ns)
+    message.k = camera.K.reshape(-1)
+    message.p = np.concatenate([camera.K, np.zeros((3, 1))], axis=1).reshape(-1)
     for name, value in changes.items():
         setattr(message, name, value)
     return message

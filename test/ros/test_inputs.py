@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cv_bridge import CvBridge
-from rclpy.qos import qos_profile_sensor_data
-from ros.robot import OPTICAL, NodeProcess, Robot, image_message
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from ros.robot import OPTICAL, NodeProcess, Robot, image_message, info_message
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from ros.showing import HZ, film, last_transform, one_name, until
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from uop3d_core.geometry import rotation_error
 from uop3d_core.messages.reading import stamp_ns
@@ -232,6 +232,29 @@ def test_incompatible_quality_of_service(robot: Robot, tmp_path: Path, model: Pa
         assert "RELIABILITY" in node.output
     finally:
         assert node.end() == 0, node.output
+
+
+def test_a_latched_camera_info(robot: Robot, painter: Painter, tmp_path: Path, model: Path) -> None:
+    """It was sent once, before the node began to listen."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = robot.node.create_publisher(CameraInfo, "latched_info", latched)
+    publisher.publish(info_message(CAMERA, time.time_ns()))
+    override = "qos_overrides./latched_info.subscription"
+    node = NodeProcess(
+        tmp_path / "log.txt",
+        {
+            "models": f'["{model}"]', "sizes": f"[potato={SIZE_M}]", "autostart": "true",
+            f"{override}.reliability": "reliable", f"{override}.durability": "transient_local",
+        },
+        name="late_node", topics={"camera_info": "latched_info"},
+    )  # fmt: skip
+    try:
+        robot.wait(lambda: robot.images.get_subscription_count() and robot.boxes.get_subscription_count())
+        robot.forget()
+        until(robot, painter.paint(placed()), lambda: robot.transforms, info=False)
+    finally:
+        assert node.end() == 0, node.output
+        robot.node.destroy_publisher(publisher)
 
 
 def test_labels_and_prefix(robot: Robot, activate: Callable[..., None], painter: Painter) -> None:

@@ -15,16 +15,19 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 from ros.commands import launched, run
-from ros.robot import OPTICAL, ROOT, Robot, static_transform
+from ros.robot import OPTICAL, ROOT, Robot, stamps, static_transform
 from ros.scenery import CAMERA, SIZE_M, Painter, placed
 from tf2_ros import StaticTransformBroadcaster
-from vision_msgs.msg import Detection3D, Detection3DArray
+from torchvision_files import ARCHITECTURE, why_not, write_weights
+from vision_msgs.msg import Detection2DArray, Detection3D, Detection3DArray
 
 from uop3d_core.geometry import rigid, rotation_error
 from uop3d_core.messages.quaternions import quat_xyzw_to_rotation
 from uop3d_core.messages.reading import transform_of
 from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
+
+NO_TORCHVISION = why_not()
 
 
 def write_detector(path: Path, box: np.ndarray) -> Path:
@@ -74,6 +77,42 @@ def test_pose_launch_with_a_detector(model: Path, painter: Painter, tmp_path: Pa
             found = transform_of(last.transform)
             assert np.rad2deg(rotation_error(found[:3, :3], truth[:3, :3])) < 4
             assert robot.objects[-1].objects[0].category == "potato"
+    finally:
+        robot.close()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.mark.skipif(bool(NO_TORCHVISION), reason=NO_TORCHVISION)
+def test_pose_launch_with_a_detector_of_torchvision(
+    model: Path, painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights, written for the test, find a cup in the middle and bowls in the corners of every image."""
+    write_weights(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    robot, sent = Robot(), []
+    boxes = robot.listen(Detection2DArray, "detections")
+    arguments = [f"model:={model}", f"sizes:=potato={SIZE_M}", "labels:=cup=potato"]
+    pixels, _ = painter.paint(placed())
+    log = tmp_path / "log.txt"
+
+    def seen() -> bool:
+        sent.append(time.time_ns())
+        robot.info(CAMERA, sent[-1])
+        robot.image(pixels, sent[-1])
+        time.sleep(0.2)
+        return any(message.objects for message in robot.objects)
+
+    try:
+        with launched(log, "pose.launch.py", *arguments, f"detector:=torchvision:{ARCHITECTURE}"):
+            robot.wait(seen, 60)
+        assert set(stamps(boxes)) | set(stamps(robot.objects)) <= set(sent)
+        [cup, *bowls] = boxes[0].detections
+        assert (cup.results[0].hypothesis.class_id, len(bowls)) == ("cup", 4)
+        assert cup.results[0].hypothesis.score == pytest.approx(0.9, abs=1e-3)
+        middle, width, height = cup.bbox.center.position, cup.bbox.size_x, cup.bbox.size_y
+        np.testing.assert_allclose([middle.x, middle.y, width, height], [319.5, 239.5, 608, 456], atol=0.05)
+        [potato] = next(message.objects for message in robot.objects if message.objects)
+        assert potato.category == "potato"  # a bowl is none
     finally:
         robot.close()
     assert "Traceback" not in log.read_text(), log.read_text()
@@ -159,8 +198,9 @@ def test_collision_objects_example() -> None:
                 assert list(box.primitives[0].dimensions) == [0.12, 0.08, 0.1] and box.pose.position.z == 0.6
     finally:
         example.send_signal(signal.SIGINT)
-        example.communicate()
+        _, complaints = example.communicate()
         robot.close()
+    assert example.returncode == 0 and not complaints, complaints
 
 
 def test_ros2_run_is_the_command_line() -> None:

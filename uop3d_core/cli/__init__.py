@@ -1,13 +1,16 @@
 """The command line: arguments, progress, tables; everything else is `pipeline`.
 
 In: paths and options. Out: files, a table on standard output; progress and errors on standard error.
-Exit codes: 0 done, 1 an error of the input (UOP3D_DEBUG=1 shows where it was raised), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error of the input (UOP3D_DEBUG=1 shows where it was raised), 2 wrong usage, 130 interrupted,
+143 terminated.
 A command is a function in one of the modules here; this one puts them together, in the order of the help.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -83,6 +86,7 @@ def common(
 def main() -> None:
     """Entry point of the command ``uop3d``."""
     short_waits()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what is half-written is removed
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
     )
