@@ -32,7 +32,7 @@ FOCUS = 0.12
 CORE = 0.05
 """Half the width that an object has at least, as a share of the cameras' distance."""
 WIDEST = 0.28
-"""Half the width and height of what may fill the middle of the pictures, as a share of the cameras' distance."""
+"""Half the width of what may fill the middle of the pictures, as a share of the cameras' distance."""
 PLAIN = 2.0
 """Height of a part without points that other parts stand on, as a share of what is below it."""
 FEW = 3
@@ -131,7 +131,7 @@ def widened(region: ObjectRegion) -> ObjectRegion:
     reach = WIDEST * region.distance
     low[:2] = np.minimum(low[:2], local[:2] - reach)
     high[:2] = np.maximum(high[:2], local[:2] + reach)
-    high[2] = max(high[2], low[2] + 2 * reach)
+    high[2] = max(high[2], low[2] + 1.5 * reach)
     return replace(region, centre=(low + high) / 2 @ region.axes, half=(high - low) / 2)
 
 
