@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,21 +55,29 @@ def film_box(
     turn: float = 1.0,
     seed: int = 0,
     turned: Callable[[float], float] = lambda share: 0.0,
+    extents: Sequence[float] = EXTENTS,
+    plain: tuple[float, float] = (0.0, 0.0),
 ) -> FilmedBox:
     """Film the box from `views` directions along `turn` circles.
 
-    `turned` says by which angle the box has turned on its floor after a share of the film.
+    `turned` says by which angle the box has turned on its floor after a share of the film, `extents` its size, `plain`
+    between which shares of its height nothing is printed on it.
     """
     rng = np.random.default_rng(seed)
     floor = _texture(rng, (60, 120), (90, 170))
     sides = [_texture(rng, (150, 255), (20, 90)) for _ in range(5)]
+    for axis, side in zip(
+        (0, 0, 1, 1), sides[:4], strict=True
+    ):  # up is down the rows of the first two, along the others
+        low, high = (round(share * TEXTURE) for share in plain)
+        (side if axis == 0 else side.swapaxes(0, 1))[low:high] = (200, 120, 190)
     K = np.array([[0.9 * width, 0, (width - 1) / 2], [0, 0.9 * width, (height - 1) / 2], [0, 0, 1]])
     images, masks, cameras = [], [], []
     for index in range(views):
         angle = 2 * np.pi * turn * index / views
-        eye = [3.2 * np.cos(angle), 3.2 * np.sin(angle), 1.6 + 0.3 * np.sin(3 * angle)]
-        cam_T_world = look_at(eye, (0, 0, 0.45))
-        image, mask = _picture(cam_T_world, K, (width, height), floor, sides, turned(index / views))
+        eye = [3.2 * np.cos(angle), 3.2 * np.sin(angle), 1.15 + extents[2] / 2 + 0.3 * np.sin(3 * angle)]
+        cam_T_world = look_at(eye, (0, 0, extents[2] / 2))
+        image, mask = _picture(cam_T_world, K, (width, height), floor, sides, turned(index / views), extents)
         images.append(image)
         masks.append(mask)
         cameras.append(cam_T_world)
@@ -87,7 +95,7 @@ def _texture(rng: np.random.Generator, dark: tuple[int, int], light: tuple[int, 
     return cv2.GaussianBlur(picture, (0, 0), 1.0)
 
 
-def _picture(cam_T_world, K, size, floor, sides, turned=0.0):
+def _picture(cam_T_world, K, size, floor, sides, turned, extents):
     image = np.full((size[1], size[0], 3), 200, np.uint8)
     mask = np.zeros((size[1], size[0]), np.uint8)
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=float)
@@ -95,7 +103,7 @@ def _picture(cam_T_world, K, size, floor, sides, turned=0.0):
     c, s = np.cos(turned), np.sin(turned)
     cam_T_world = cam_T_world @ [[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     eye = -cam_T_world[:3, :3].T @ cam_T_world[:3, 3]
-    half = EXTENTS / 2
+    half = np.array(extents) / 2
     for texture, (axis, sign) in zip(sides, [(0, 1), (0, -1), (1, 1), (1, -1), (2, 1)], strict=True):
         normal = sign * np.eye(3)[axis]
         u, v = (np.eye(3)[(axis + k) % 3] for k in (1, 2))

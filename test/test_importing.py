@@ -192,3 +192,9 @@ def test_commands(tmp_path):
     said = call("capture", "import", tmp_path / "colmap", "--format", "polycam", "--out", tmp_path / "x", code=1)
     assert "no raw data of Polycam" in said
     assert "source" not in json.loads((tmp_path / "cup" / "transforms.json").read_text())["frames"][0]
+    next((tmp_path / "colmap" / "images").iterdir()).unlink()
+    said = call("capture", "import", tmp_path / "colmap", "--out", tmp_path / "two", code=1)
+    assert "1 of 3 images are missing" in said
+    assert not (tmp_path / "two").exists()
+    said = call("capture", "import", tmp_path / "colmap", "--out", tmp_path / "two", "--skip-missing")
+    assert "note:" in said and "1 of 3 images are missing and left out" in said

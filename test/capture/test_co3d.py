@@ -148,6 +148,14 @@ def test_missing_files(dataset):
         list(read_co3d(*find_co3d(dataset)))
 
 
+def test_missing_images_are_left_out_where_that_is_asked_for(dataset):
+    [whole] = read_co3d(*find_co3d(dataset))
+    (dataset / "cup" / "cup_01" / "images" / "f2.jpg").unlink()
+    [recording] = read_co3d(*find_co3d(dataset), skip_missing=True)
+    assert [shot.name for shot in recording.shots] == [shot.name for shot in whole.shots if shot.name != "f2"]
+    assert "images are missing and left out" in recording.notes[0]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not gzip", gzip.compress(b"[1, 2", mtime=0), gzip.compress(b"[1, 2]", mtime=0)[:-9]]
 )

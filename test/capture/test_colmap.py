@@ -145,7 +145,7 @@ def test_model_folder_itself_and_given_images(written, tmp_path):
     assert len(read_colmap(written / "sparse" / "0").shots) == 2
     assert read_colmap(written / "sparse" / "0").name == "scene"
     (written / "images").rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match="image a b.jpg of the model is in no folder images.*--images"):
+    with pytest.raises(FileNotFoundError, match="no image of the model, such as a b.jpg, is in a folder .*--images"):
         read_colmap(written)
     assert len(read_colmap(written, tmp_path / "elsewhere").shots) == 2
 
@@ -174,9 +174,17 @@ def test_second_model_is_mentioned(written):
 
 
 def test_missing_image(written):
-    (written / "images" / "b.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"image b\.jpg: there is no file"):
+    (written / "images" / "b.jpg").rename(written / "images" / "c.jpg")
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 images are missing; the first: .*b\.jpg: there is no file"):
+        read_colmap(written, skip_missing=True)
+    with (written / "sparse" / "0" / "images.txt").open("a") as file:
+        file.write("3 2 0 0 0 1 0 5 1 c.jpg\n\n")
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing; the first: .*b\.jpg.*--skip-missing"):
         read_colmap(written)
+    recording = read_colmap(written, skip_missing=True)
+    assert [shot.name for shot in recording.shots] == ["a b", "c"]
+    assert recording.shots[1].cam_T_world[:3, 3] == pytest.approx([1, 0, 5])
+    assert "1 of 3 images are missing and left out" in recording.notes[0]
 
 
 @pytest.mark.parametrize("name", ["../secret.jpg", "/etc/hostname", "link.jpg"])

@@ -248,6 +248,9 @@ def test_missing_image(folder):
     (folder / "images" / "0001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"frame 1 .*there is no file .*0001\.jpg"):
         read_nerfstudio(folder)
+    recording = read_recording(folder, skip_missing=True)
+    assert [shot.name for shot in recording.shots] == [f"{i:04d}" for i in range(len(recording.shots) + 1) if i != 1]
+    assert "images are missing and left out" in recording.notes[0]
 
 
 def test_missing_mask(folder):

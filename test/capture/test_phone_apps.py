@@ -67,8 +67,7 @@ def test_record3d_numbers_are_sorted_as_numbers_and_scaled(record3d):
 
 BAD_RECORD3D = {
     "no poses": ({"poses": None}, 'object with a list "poses"'),
-    "one pose": ({"poses": [POSE]}, "has 1 poses, but"),
-    "more poses than images": ({"poses": [POSE] * 3}, "has 3 poses, but .* has 2 images"),
+    "one pose": ({"poses": [POSE]}, "has 1 poses, at least 2 are needed"),
     "short pose": ({"poses": [POSE, POSE[:6]]}, "pose 1 must be 7 finite numbers"),
     "NaN": ({"poses": [POSE, [float("nan")] * 7]}, "pose 1 must be 7 finite numbers"),
     "no rotation": ({"poses": [POSE, [0] * 7]}, "pose 1 must be a quaternion"),
@@ -90,8 +89,20 @@ def test_bad_record3d(record3d, case):
 def test_record3d_link_out_of_the_folder(record3d, tmp_path):
     (record3d / "rgb" / "1.jpg").replace(tmp_path / "1.jpg")
     (record3d / "rgb" / "1.jpg").symlink_to(tmp_path / "1.jpg")
-    with pytest.raises(ValueError, match="has 2 poses, but .* has 1 images"):
+    with pytest.raises(FileNotFoundError, match=r"there is no image 1\.jpg in"):
         read_record3d(record3d)
+
+
+def test_record3d_missing_image_moves_no_pose(record3d):
+    change(record3d, poses=[POSE, [0, 0, 0, 1, 4, 5, 6], POSE])
+    picture(record3d / "rgb" / "2.jpg")
+    (record3d / "rgb" / "1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images are missing; .*pose 1: .*--skip-missing"):
+        read_record3d(record3d)
+    recording = read_record3d(record3d, skip_missing=True)
+    assert [shot.name for shot in recording.shots] == ["000000", "000002"]
+    np.testing.assert_array_equal(recording.shots[0].cam_T_world, recording.shots[1].cam_T_world)
+    assert "1 of 3 images are missing and left out" in recording.notes[0]
 
 
 def test_record3d_absent(tmp_path):
@@ -150,8 +161,9 @@ def test_bad_polycam(polycam, case):
 
 def test_polycam_missing_files(polycam):
     (polycam / "keyframes" / "corrected_images" / "200.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"200\.json: the image: there is no file"):
-        read_polycam(polycam)
+    for skip in (False, True):  # one is too few
+        with pytest.raises(FileNotFoundError, match=r"1 of 2 images .*200\.json: the image: there is no file"):
+            read_polycam(polycam, skip)
     (polycam / "keyframes" / "corrected_cameras" / "200.json").unlink()
     with pytest.raises(ValueError, match=r"has 1 camera file\(s\)"):
         read_polycam(polycam)

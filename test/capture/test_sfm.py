@@ -1,6 +1,7 @@
 """Cameras, object and masks of a box filmed from all around, against the truth."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ pytest.importorskip("pycolmap")
 
 from PIL import Image
 
-from uop3d_core.capture.masks import cut_out, judge, segmented
+from uop3d_core.capture.masks import cut_out, judge, segmented, stood_out
 from uop3d_core.capture.object import find_object, object_of_masks
 from uop3d_core.capture.photos import pictures_of_folder
 from uop3d_core.capture.sfm import read_reconstruction, reconstruct
@@ -23,10 +24,10 @@ SETTINGS = CameraSettings(threads=1, features=2000)
 MASKS = MaskSettings(pixels=128, voxels=40)
 
 
-def made(folder, scene, K=None):
+def made(folder, scene, K=None, smaller=(3, 9)):
     """Photos of the scene (two of them smaller), their pictures and reconstruction."""
     photos = scene.write(folder / "photos")
-    for index in (3, 9):
+    for index in smaller:
         small = Image.fromarray(scene.images[index]).resize((300, 225), Image.Resampling.LANCZOS)
         small.save(photos / f"photo_{index:02d}.png")
     out = folder / "out"
@@ -71,6 +72,28 @@ def test_known_intrinsics_are_kept(scene, tmp_path):
     assert found.cameras["0003"].K[0, 0] == pytest.approx(0.75 * K[0, 0])
 
 
+def test_two_known_focal_lengths_are_kept_and_used(scene, tmp_path):
+    """Photos squeezed by a fifth from top to bottom, as of a camera whose pixels are not square."""
+    squeezed = np.array([np.array(Image.fromarray(image).resize((400, 240))) for image in scene.images])
+    K = np.diag([1, 0.8, 1]) @ scene.K
+    _, _, found = made(tmp_path, replace(scene, images=squeezed), (K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.4), ())
+    assert np.diag(found.cameras["0000"].K) == pytest.approx(np.diag(K))
+    assert found.error < 0.5
+    true, got = scene.cam_T_world, np.array([found.cam_T_world[name] for name in found.names])
+    world_R_found = closest_rotation((np.swapaxes(true[:, :3, :3], 1, 2) @ got[:, :3, :3]).sum(0))
+    errors = np.degrees(rotation_error(true[:, :3, :3], got[:, :3, :3] @ world_R_found.T))
+    assert np.median(errors) < 0.5  # with their mean for both, 5
+
+
+def test_intrinsics_of_another_shape_of_picture_are_refused(scene, tmp_path):
+    tall = np.array([np.rot90(image) for image in scene.images[:2]])
+    photos = replace(scene, images=[*scene.images[:2], *tall]).write(tmp_path / "photos")
+    (tmp_path / "out").mkdir()
+    pictures = pictures_of_folder(photos, tmp_path / "out", FrameSettings(blur=0.0))
+    with pytest.raises(ValueError, match="300 x 400 pixels and the first one 400 x 300"):
+        reconstruct(pictures, tmp_path / "out", tmp_path, SETTINGS, (360, 360, 200, 150))
+
+
 def test_features_and_matches_are_not_computed_again(result):
     out, pictures, _ = result
     calls = []
@@ -101,6 +124,15 @@ def test_the_thing_in_the_middle_is_found_on_its_floor(scene, result):
     assert ratio == pytest.approx(EXTENTS[2] / np.linalg.norm(EXTENTS[:2]), rel=0.35)  # the box may lie askew in it
 
 
+def test_the_floor_is_found_though_the_phone_was_held_sideways(scene, result):
+    found = result[2]
+    level, R = region_of(scene, found)
+    sideways = R @ [1, 0, 0]
+    region = find_object(found, sideways, np.random.default_rng(0))
+    assert region.up == pytest.approx(level.up, abs=0.01)
+    assert find_object(found, sideways, np.random.default_rng(0), measured=True).floor is None
+
+
 def masks_of(scene, found):
     return {
         name: np.array(Image.fromarray(mask).resize((found.cameras[name].width, found.cameras[name].height)))
@@ -123,6 +155,22 @@ def test_masks_without_any_model(scene, result):
     assert set(cut.masks) == set(found.names)
     assert np.median(overlaps(cut.masks, masks_of(scene, found))) > 0.93
     assert min(cut.confidence.values()) > 0.8
+
+
+def test_a_tall_thing_with_a_plain_middle_keeps_its_top(tmp_path):
+    """A label at the bottom, one at the top, and nothing between them."""
+    scene = film_box(extents=(0.4, 0.4, 2.0), plain=(0.3, 0.8))
+    out, _, found = made(tmp_path, scene)
+    region, _ = region_of(scene, found)
+    images = images_of(out, found)
+    eyes, found_eyes = (
+        inverse_rigid(T)[:, :3, 3] for T in (scene.cam_T_world, np.array([*found.cam_T_world.values()]))
+    )
+    scale = umeyama(found_eyes, eyes)[0]
+    for where in (region, stood_out(images, found, region, MASKS)):
+        assert scale * ((where.centre + where.half[2] * where.up) @ where.up + where.floor[3]) > 2.0
+    cut = cut_out(images, found, region, MASKS)
+    assert np.median(overlaps(cut.masks, masks_of(scene, found))) > 0.9
 
 
 def test_given_masks_are_judged_and_a_wrong_one_is_told(scene, result):

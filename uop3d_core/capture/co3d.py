@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,22 @@ from uop3d_core.capture.files import (
     check_size,
     check_unique,
     file_inside,
+    image_inside,
     numbers,
     read_points,
     rotation_of,
     show,
     write_points,
 )
-from uop3d_core.capture.recordings import ImportOptions, Recording, Shot, check_names, place_image, place_mask
+from uop3d_core.capture.recordings import (
+    ImportOptions,
+    Recording,
+    Shot,
+    check_names,
+    place_image,
+    place_mask,
+    those_there,
+)
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.types import Camera
 
@@ -74,12 +84,13 @@ def find_co3d(source: Path) -> list[Place]:
     return [Place(source, path.name) for path in sorted(source.iterdir()) if (path / FRAMES).is_file()]
 
 
-def read_co3d(place: Place, only: Sequence[str] = ()) -> Iterator[Recording]:
+def read_co3d(place: Place, only: Sequence[str] = (), skip_missing: bool = False) -> Iterator[Recording]:
     """Read the sequences of one category, in the order of their names.
 
     Args:
         place: of the annotations.
         only: names of the sequences wanted; empty for all.
+        skip_missing: whether to go on without images that are not there.
 
     Raises:
         FileNotFoundError: an annotation file, or a file that it names, is missing.
@@ -98,7 +109,7 @@ def read_co3d(place: Place, only: Sequence[str] = ()) -> Iterator[Recording]:
         raise ValueError(f"{path}: there is no sequence {', '.join(missing)}; there are {some} ...")
     about = _sequence_annotations(place)
     for name in sorted(wanted or by_sequence):
-        yield _sequence(place, name, by_sequence[name], about.get(name, {}))
+        yield _sequence(place, name, by_sequence[name], about.get(name, {}), skip_missing)
 
 
 def camera_of(viewpoint: Mapping[str, Any], size: tuple[int, int], where: str) -> Camera:
@@ -208,7 +219,7 @@ class Co3dFormat:
         if len(places) > 1:
             names = ", ".join(place.category for place in places)
             raise ValueError(f"{source}: holds several categories: import one of {names}, by its folder")
-        return read_co3d(places[0], options.only)
+        return read_co3d(places[0], options.only, options.skip_missing)
 
     def write(self, recording: Recording, folder: Path) -> None:
         """Write it to a new folder."""
@@ -237,13 +248,18 @@ def _sequence_annotations(place: Place) -> dict[str, dict[str, Any]]:
 
 
 def _sequence(
-    place: Place, name: str, entries: Sequence[tuple[int, dict[str, Any]]], about: Mapping[str, Any]
+    place: Place,
+    name: str,
+    entries: Sequence[tuple[int, dict[str, Any]]],
+    about: Mapping[str, Any],
+    skip_missing: bool,
 ) -> Recording:
     path = place.folder / FRAMES
     posed = [(index, entry) for index, entry in entries if entry.get("viewpoint") is not None]
     if len(posed) < 2:
         raise ValueError(f"{path}: sequence {name} has {len(posed)} frame(s) with a camera, at least 2 are needed")
-    shots = [_shot(place.root, entry, f"{path}: annotation {index} of {name}") for index, entry in posed]
+    readers = [partial(_shot, place.root, entry, f"{path}: annotation {index} of {name}") for index, entry in posed]
+    shots, notes = those_there(readers, path, skip_missing)
     check_unique([shot.name for shot in shots], path)
     check_names([name], name)
     cloud = about.get("point_cloud")
@@ -258,13 +274,14 @@ def _sequence(
     }
     source = {"format": "co3d", "category": place.category, **{k: v for k, v in scores.items() if v is not None}}
     left_out = len(entries) - len(posed)
-    notes = (f"{left_out} frames of {name} have no camera and are left out",) if left_out else ()
-    return Recording(name, tuple(shots), points, source=source, notes=notes)
+    if left_out:
+        notes = (*notes, f"{left_out} frames of {name} have no camera and are left out")
+    return Recording(name, shots, points, source=source, notes=notes)
 
 
 def _shot(root: Path, entry: dict[str, Any], where: str) -> Shot:
     image, viewpoint = _part(entry, "image", where), _part(entry, "viewpoint", where)
-    path = file_inside(root, image.get("path"), f"{where}: image")
+    path = image_inside(root, image.get("path"), f"{where}: image")
     height, width = (int(value) for value in numbers(image.get("size"), 2, f"{where}: size of the image"))
     check_size(path, (width, height), where)
     mask = None if entry.get("mask") is None else _part(entry, "mask", where).get("path")

@@ -8,15 +8,16 @@ Lost: features, matches, tracks, colours and errors of points.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from uop3d_core.atomic import replaced_when_complete
 from uop3d_core.capture.colmap_model import Model, ModelCamera, ModelImage, is_model, read_model, write_model
-from uop3d_core.capture.files import check_size, file_inside, frame_names, rotation_of_quaternion
+from uop3d_core.capture.files import check_size, frame_names, image_inside, rotation_of_quaternion
 from uop3d_core.capture.recordings import (
     ImportOptions,
     Recording,
@@ -25,6 +26,7 @@ from uop3d_core.capture.recordings import (
     find_mask,
     place_image,
     place_mask,
+    those_there,
 )
 from uop3d_core.geometry import Array, rigid
 from uop3d_core.types import Camera
@@ -49,12 +51,13 @@ ABOVE = 3
 """How many folders above the model images are looked for."""
 
 
-def read_colmap(source: Path, images: Path | None = None) -> Recording:
+def read_colmap(source: Path, images: Path | None = None, skip_missing: bool = False) -> Recording:
     """Read a reconstruction with its images.
 
     Args:
         source: the folder that holds model and images, or the model's folder.
         images: where the images are, if not in ``images`` beside or above the model.
+        skip_missing: whether to go on without images of the model that are not there.
 
     Raises:
         FileNotFoundError: there is no model, or images of it are missing.
@@ -70,12 +73,13 @@ def read_colmap(source: Path, images: Path | None = None) -> Recording:
     where = images.resolve() if images else _image_folder(folder, model, source)
     cameras = {number: camera_of(camera, f"{folder}: camera {number}") for number, camera in model.cameras.items()}
     names = frame_names([image.name for image in model.images])
-    shots = [_shot(image, name, cameras, folder, where) for image, name in zip(model.images, names, strict=True)]
+    readers = [
+        partial(_shot, image, name, cameras, folder, where) for image, name in zip(model.images, names, strict=True)
+    ]
+    shots, notes = those_there(readers, folder, skip_missing)
     points = model.points if len(model.points) else None
     name = next((path.name for path in (source, *source.parents) if path.name not in OWN_NAMES), "capture")
-    return Recording(
-        name, _with_own_masks(shots, model, where), points, source={"format": "colmap"}, notes=_notes(folder)
-    )
+    return Recording(name, shots, points, source={"format": "colmap"}, notes=(*notes, *_notes(folder)))
 
 
 def camera_of(camera: ModelCamera, where: str) -> Camera:
@@ -165,7 +169,7 @@ class ColmapFormat:
 
     def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
-        yield read_colmap(source, options.images)
+        yield read_colmap(source, options.images, options.skip_missing)
 
     def write(self, recording: Recording, folder: Path) -> None:
         """Write it to a new folder."""
@@ -188,31 +192,26 @@ def _model_folder(source: Path) -> Path | None:
 
 
 def _image_folder(folder: Path, model: Model, source: Path) -> Path:
-    """The folder that holds the first image, beside or above the model."""
+    """The folder that holds images of the model, beside or above it."""
     above = [folder, *folder.parents][: ABOVE + 1]
     for candidate in (parent / name for parent in above for name in IMAGE_FOLDERS):
-        if (candidate / model.images[0].name).is_file():
+        if any((candidate / image.name).is_file() for image in model.images):
             return candidate.resolve()
     raise FileNotFoundError(
-        f"{source}: image {model.images[0].name} of the model is in no folder {', '.join(IMAGE_FOLDERS[:-1])} beside "
-        "or above it: tell where the images are with --images"
+        f"{source}: no image of the model, such as {model.images[0].name}, is in a folder "
+        f"{', '.join(IMAGE_FOLDERS[:-1])} beside or above it: tell where the images are with --images"
     )
 
 
 def _shot(image: ModelImage, name: str, cameras: dict[int, Camera], folder: Path, where: Path) -> Shot:
     what = f"{folder}: image {image.name}"
-    file, camera = file_inside(where, image.name, what), cameras[image.camera]
+    file, camera = image_inside(where, image.name, what), cameras[image.camera]
     check_size(file, (camera.width, camera.height), what)
     if not np.isfinite(image.translation).all():
         raise ValueError(f"{what} has NaN or infinite numbers for its position")
-    return Shot(name, file, camera, rigid(rotation_of_quaternion(image.wxyz, f"{what}: rotation"), image.translation))
-
-
-def _with_own_masks(shots: Sequence[Shot], model: Model, where: Path) -> tuple[Shot, ...]:
-    """Shots with the masks that lie in ``masks`` beside the images, where there are some."""
-    folder = (where.parent / "masks").resolve()
-    files = [image.name for image in model.images]
-    return tuple(replace(shot, mask=find_mask(folder, shot, file)) for shot, file in zip(shots, files, strict=True))
+    R = rotation_of_quaternion(image.wxyz, f"{what}: rotation")
+    shot = Shot(name, file, camera, rigid(R, image.translation))
+    return replace(shot, mask=find_mask((where.parent / "masks").resolve(), shot, image.name))
 
 
 def _notes(folder: Path) -> tuple[str, ...]:

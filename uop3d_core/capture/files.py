@@ -22,6 +22,10 @@ LARGEST_JSON = 64 * 2**20
 """Bytes of a JSON file that describes one capture; 10 000 frames take about 8 MB."""
 
 
+class MissingImageError(FileNotFoundError):
+    """An image that a source names is not there."""
+
+
 def show(value: Any) -> str:
     """A value for a message, shortened."""
     text = "nothing" if value is None else json.dumps(value, default=str)
@@ -119,6 +123,19 @@ def file_inside(folder: Path, name: Any, what: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{what}: there is no file {path}; copy it there or remove the frame")
     return path
+
+
+def image_inside(folder: Path, name: Any, what: str) -> Path:
+    """The existing image `name` of a resolved folder; as `file_inside`.
+
+    Raises:
+        ValueError: the name is no relative path that stays inside.
+        MissingImageError: there is no such file.
+    """
+    try:
+        return file_inside(folder, name, what)
+    except FileNotFoundError as error:
+        raise MissingImageError(str(error)) from None
 
 
 def image_size(path: Path, what: str) -> tuple[int, int]:

@@ -22,6 +22,8 @@ from uop3d_core.progress import Progress, silent
 
 LENS = "SIMPLE_RADIAL"
 """COLMAP's model with one focal length and one radial coefficient: enough for phones, hard to overfit."""
+KNOWN = "PINHOLE"
+"""COLMAP's model of cameras that are known: two focal lengths and no distortion."""
 CONTRAST = 0.4
 """Share of the usual least contrast of features, in soft pictures that show too few of them."""
 PROBE = 192
@@ -104,7 +106,7 @@ def _plugged(
         known = {image.name for image in base.read_all_images()}
     for group in _groups(pictures.chosen):
         if names := [p.file for p in group if p.file not in known]:
-            reader = _reader(colmap, -1, _parameters(group[0], pictures.chosen[0], K))
+            reader = _reader(colmap, -1, group[0], pictures.chosen[0], K)
             colmap.import_images(database, folder / "images", colmap.CameraMode.SINGLE, names, reader)
     write_features(colmap, database, found)
     pairs = _pairs(pictures, settings, lambda: [found[p.file].descriptors[:PROBE] for p in pictures.chosen])
@@ -138,7 +140,7 @@ def _features(
             part = [p for p in group[start : start + options.num_threads] if p.file not in known]
             if not part:
                 continue
-            reader = _reader(colmap, camera_id, _parameters(part[0], pictures.chosen[0], K))
+            reader = _reader(colmap, camera_id, part[0], pictures.chosen[0], K)
             names = [p.file for p in part]
             colmap.extract_features(database, folder / "images", names, colmap.CameraMode.SINGLE, reader, options)
             camera_id = _pictures_in(colmap, database)[part[0].file]
@@ -146,11 +148,11 @@ def _features(
             progress("features", done, total)
 
 
-def _reader(colmap: Any, camera_id: int, parameters: str) -> Any:
+def _reader(colmap: Any, camera_id: int, picture: Picture, first: Picture, K: Sequence[float] | None) -> Any:
     """Options for pictures of the camera of that number, or of a new one (-1)."""
-    reader = colmap.ImageReaderOptions(camera_model=LENS, existing_camera_id=camera_id)
+    reader = colmap.ImageReaderOptions(camera_model=LENS if K is None else KNOWN, existing_camera_id=camera_id)
     if camera_id < 0:
-        reader.camera_params = parameters
+        reader.camera_params = _parameters(picture, first, K)
     return reader
 
 
@@ -164,10 +166,20 @@ def _groups(pictures: Iterable[Picture]) -> list[list[Picture]]:
 
 
 def _parameters(picture: Picture, first: Picture, K: Sequence[float] | None) -> str:
-    """COLMAP's f, cx, cy, k where something is known, or ""."""
+    """COLMAP's fx, fy, cx, cy of a camera that is known; else f, cx, cy, k where something is known of it, or "".
+
+    Raises:
+        ValueError: `K` is for pictures of another shape.
+    """
     if K is not None:
         scale = picture.width / first.width
-        return f"{scale * (K[0] + K[1]) / 2},{scale * K[2]},{scale * K[3]},0"
+        if abs(scale * first.height - picture.height) > 1:
+            raise ValueError(
+                f"picture {picture.file} has {picture.width} x {picture.height} pixels and the first one {first.width} "
+                f"x {first.height}: known intrinsics need pictures of one shape; leave those of another shape out, "
+                "or the intrinsics"
+            )
+        return ",".join(str(scale * value) for value in K)
     if picture.focal is None:
         return ""
     return f"{picture.focal},{picture.width / 2},{picture.height / 2},0"

@@ -21,6 +21,7 @@ from uop3d_core.atomic import replaced_when_complete
 from uop3d_core.capture.files import (
     check_unique,
     file_inside,
+    image_inside,
     image_size,
     is_number,
     read_json_file,
@@ -38,6 +39,7 @@ from uop3d_core.capture.recordings import (
     check_names,
     place_image,
     place_mask,
+    those_there,
 )
 from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.types import Camera, Capture, Frame
@@ -101,8 +103,10 @@ def read_nerfstudio(folder: Path | str) -> Capture:
     return capture_of(recording)
 
 
-def read_recording(folder: Path) -> Recording:
+def read_recording(folder: Path, skip_missing: bool = False) -> Recording:
     """Read the files of one capture with their cameras, see `read_nerfstudio`; masks may be missing.
+
+    Images may be missing, too, where `skip_missing` says so.
 
     Raises:
         FileNotFoundError, ValueError: as `read_nerfstudio`.
@@ -116,13 +120,14 @@ def read_recording(folder: Path) -> Recording:
     if not isinstance(entries, list) or len(entries) < 2:
         found = f"{len(entries)} of them" if isinstance(entries, list) else show(entries)
         raise ValueError(f'{path}: "frames" must be a list of at least 2 frames, got {found}; 20 or more work well')
-    shots = tuple(_ShotReader(folder, meta, entry, index).read() for index, entry in enumerate(entries))
+    readers = [_ShotReader(folder, meta, entry, index).read for index, entry in enumerate(entries)]
+    shots, notes = those_there(readers, path, skip_missing)
     check_unique([shot.name for shot in shots], path)
     points = meta.get("ply_file_path")
     if points is not None:
         points = read_points(file_inside(folder, points, f"{path}: ply_file_path"), "remove ply_file_path")
     source = meta["source"] if isinstance(meta.get("source"), dict) else {}
-    return Recording(folder.name, shots, points, _read_up(meta, path), source)
+    return Recording(folder.name, shots, points, _read_up(meta, path), source, notes)
 
 
 def write_nerfstudio(capture: Capture, folder: Path) -> None:
@@ -180,7 +185,7 @@ class NerfstudioFormat:
 
     def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
-        yield read_recording(source)
+        yield read_recording(source, options.skip_missing)
 
     def write(self, recording: Recording, folder: Path) -> None:
         """Write it to a new folder."""
@@ -202,7 +207,7 @@ class _ShotReader:
     def read(self) -> Shot:
         """The shot, with everything checked but its pixels."""
         self._check_model()
-        image = file_inside(self.folder, self.entry.get("file_path"), f"{self.where}: file_path")
+        image = image_inside(self.folder, self.entry.get("file_path"), f"{self.where}: file_path")
         mask = self._mask_path(image)
         camera = self._camera(image_size(image, f"{self.where}: the image"))
         if mask is not None:

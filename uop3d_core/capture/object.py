@@ -33,6 +33,10 @@ CORE = 0.05
 """Half the width that an object has at least, as a share of the cameras' distance."""
 WIDEST = 0.28
 """Half the width of what may fill the middle of the pictures, as a share of the cameras' distance."""
+PLAIN = 2.0
+"""Height of a part without points that other parts stand on, as a share of what is below it."""
+FEW = 3
+"""Points of a group above others, below which it is none."""
 OUTER = 500
 SPAN = (0.01, 0.99)
 MARGIN = 0.35
@@ -67,23 +71,27 @@ class ObjectRegion:
         return self.axes[2]
 
 
-def find_object(found: Reconstruction, up: Array, rng: np.random.Generator) -> ObjectRegion:
+def find_object(found: Reconstruction, up: Array, rng: np.random.Generator, measured: bool = False) -> ObjectRegion:
     """The thing in the middle.
 
     Args:
         found: cameras and points.
         up: (3,) unit vector, as the cameras are held.
         rng: of the plane's sampling.
+        measured: whether `up` is measured; where it is not, and no plane is level, the thing may stand on any plane
+            that the cameras look at from above, since a phone may have been held sideways.
     """
     eyes, looks = _views(found)
     focus = _common_target(eyes, looks)
     distance = float(np.median(np.linalg.norm(eyes - focus, axis=1)))
     near = np.flatnonzero(np.linalg.norm(found.points - focus, axis=1) < NEAR * distance)
-    floor = _support_plane(found.points[near], eyes, up, distance, rng)
+    floor = _support_plane(found.points[near], eyes, up, LEAN, distance, rng)
+    if floor is None and not measured:
+        floor = _support_plane(found.points[near], eyes, up, -1.0, distance, rng)
     if floor is not None:
         up = floor[:3]
         near = near[found.points[near] @ up + floor[3] > 1.5 * THIN * distance]
-    near = near[_around(found.points[near], focus, distance)]
+    near = near[_around(found.points[near], focus, distance, floor)]
     return _region(found.points, near, focus, up, distance, floor)
 
 
@@ -128,16 +136,18 @@ def widened(region: ObjectRegion) -> ObjectRegion:
 
 
 def about(region: ObjectRegion, inside: Array) -> ObjectRegion:
-    """The region with a box about (N, 3) points that fill the object, and their outer ones as its points."""
-    local = inside @ region.axes.T
-    low, high = local.min(0), local.max(0)
+    """The region about (N, 3) points that fill the object, and those of its own points that are above or below them."""
+    local, own = inside @ region.axes.T, region.points @ region.axes.T
+    over = ((own >= local.min(0)) & (own <= local.max(0)))[:, :2].all(1)
+    low, high = (end(np.concatenate([local, own[over]]), axis=0) for end in (np.min, np.max))
     pad = MARGIN * float((high - low).max())
     bottom = low[2] if region.floor is None else -region.floor[3]
     low, high = low - pad, high + pad
     low[2] = min(bottom, high[2] - 1e-6)
     rng = np.random.default_rng(0)
     some = inside[rng.choice(len(inside), min(len(inside), OUTER), replace=False)]
-    return replace(region, centre=(low + high) / 2 @ region.axes, half=(high - low) / 2, points=some)
+    points = np.concatenate([some, region.points[over]])
+    return replace(region, centre=(low + high) / 2 @ region.axes, half=(high - low) / 2, points=points)
 
 
 def _views(found: Reconstruction) -> tuple[Array, Array]:
@@ -162,18 +172,24 @@ def _common_target(eyes: Array, looks: Array) -> Array:
     return centre
 
 
-def _support_plane(points: Array, eyes: Array, up: Array, distance: float, rng: np.random.Generator) -> Array | None:
-    """(4,) the level plane with the most points, by RANSAC, with (nearly) all cameras above it; None without one."""
+def _support_plane(
+    points: Array, eyes: Array, up: Array, lean: float, distance: float, rng: np.random.Generator
+) -> Array | None:
+    """(4,) the plane with the most points, by RANSAC, with (nearly) all cameras above it; None without one.
+
+    Its normal is towards the cameras, and `lean` is the least cosine of the angle from it to `up`.
+    """
     if len(points) < 30:
         return None
     triples = points[rng.integers(0, len(points), (TRIALS, 3))]
     normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
     length = np.linalg.norm(normals, axis=1)
     normals = normals / np.maximum(length, 1e-12)[:, None]
-    normals *= np.where(normals @ up >= 0, 1, -1)[:, None]
+    side = ((normals @ eyes.T - (normals * triples[:, 0]).sum(1)[:, None]) > 0).mean(1)
+    normals *= np.where(side > 0.5, 1, -1)[:, None]
     offsets = -(normals * triples[:, 0]).sum(1)
-    above = ((normals @ eyes.T + offsets[:, None]) > 0).mean(1)
-    usable = (length > (0.02 * distance) ** 2) & (normals @ up > LEAN) & (above > 0.9)
+    above = np.maximum(side, 1 - side)
+    usable = (length > (0.02 * distance) ** 2) & (normals @ up > lean) & (above > 0.9)
     counts = (np.abs(points @ normals.T + offsets) < THIN * distance).sum(0) * usable
     best = int(counts.argmax())
     if counts[best] < max(20, 0.1 * len(points)):
@@ -182,14 +198,14 @@ def _support_plane(points: Array, eyes: Array, up: Array, distance: float, rng: 
     for _ in range(3):
         on = points[np.abs(points @ plane[:3] + plane[3]) < THIN * distance]
         normal = np.linalg.svd(on - on.mean(0), full_matrices=False)[2][2]
-        normal *= 1 if normal @ up >= 0 else -1
+        normal *= 1 if normal @ plane[:3] >= 0 else -1
         plane = np.append(normal, -normal @ on.mean(0))
     return plane
 
 
-def _around(points: Array, focus: Array, distance: float) -> Array:
-    """(N,) bool: of points that hang together, the group in the middle of the pictures."""
-    chosen = np.zeros(len(points), bool)
+def _around(points: Array, focus: Array, distance: float, floor: Array | None) -> Array:
+    """(N,) bool: of points that hang together, the group in the middle of the pictures, and what stands on it."""
+    chosen, group = np.zeros(len(points), bool), np.zeros(len(points), int)
     weight = np.exp(-((np.linalg.norm(points - focus, axis=1) / (FOCUS * distance)) ** 2))
     for link in LINKS if len(points) else ():
         pairs = cKDTree(points).query_pairs(link * distance, output_type="ndarray")
@@ -198,6 +214,25 @@ def _around(points: Array, focus: Array, distance: float) -> Array:
         chosen = group == np.bincount(group, weight).argmax()
         if np.linalg.norm(np.ptp(points[chosen], axis=0)) > LARGE * distance:
             break
+    if floor is None or not chosen.any():
+        return chosen
+    return _with_upper_parts(points, chosen, group, floor, link * distance)
+
+
+def _with_upper_parts(points: Array, chosen: Array, group: Array, floor: Array, beside: float) -> Array:
+    """(N,) bool: the chosen points and the groups of points above or below them, as of a bottle's cap and label.
+
+    `beside` is how far such a group may be from the column of the chosen points.
+    """
+    height = points @ floor[:3] + floor[3]
+    flat = points - height[:, None] * floor[:3]
+    numbers, counts = np.unique(group[~chosen], return_counts=True)
+    lowest = {number: float(height[group == number].min()) for number in numbers[counts >= FEW]}
+    for number in sorted(lowest, key=lambda number: lowest[number]):
+        part = group == number
+        away = cKDTree(flat[chosen]).query(flat[part])[0]
+        if np.median(away) < beside and lowest[number] < (1 + PLAIN) * height[chosen].max():
+            chosen = chosen | part
     return chosen
 
 

@@ -10,13 +10,14 @@ Format: https://github.com/PolyCam/polyform
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uop3d_core.capture.files import check_size, file_inside, numbers, read_json_file, rigid_of, show
-from uop3d_core.capture.recordings import ImportOptions, Recording, Shot
+from uop3d_core.capture.files import check_size, image_inside, numbers, read_json_file, rigid_of, show
+from uop3d_core.capture.recordings import ImportOptions, Recording, Shot, those_there
 from uop3d_core.geometry import Array, inverse_rigid
 from uop3d_core.types import Camera
 
@@ -26,8 +27,8 @@ OPENGL_T_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 UP = np.array([0.0, 1.0, 0.0])
 
 
-def read_polycam(source: Path) -> Recording:
-    """Read raw data.
+def read_polycam(source: Path, skip_missing: bool = False) -> Recording:
+    """Read raw data, with `skip_missing` also where images are missing.
 
     Raises:
         FileNotFoundError: there are no keyframes, or an image is missing.
@@ -41,9 +42,9 @@ def read_polycam(source: Path) -> Recording:
     files = sorted(cameras.glob("*.json"))
     if len(files) < 2:
         raise ValueError(f"{cameras}: has {len(files)} camera file(s), at least 2 are needed")
-    shots = tuple(_shot(file, images) for file in files)
+    shots, missing = those_there([partial(_shot, file, images) for file in files], cameras, skip_missing)
     note = "the cameras are ARKit's own, not corrected by Polycam, and may be off by centimetres"
-    notes = (note,) if layout[0] == "cameras" else ()
+    notes = (*missing, note) if layout[0] == "cameras" else missing
     return Recording(source.name, shots, up=UP, source={"format": "polycam"}, notes=notes)
 
 
@@ -70,7 +71,7 @@ class PolycamFormat:
 
     def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
-        yield read_polycam(source)
+        yield read_polycam(source, options.skip_missing)
 
 
 def _layout(source: Path) -> tuple[str, str] | None:
@@ -83,7 +84,7 @@ def _shot(file: Path, images: Path) -> Shot:
     values = read_json_file(file, "Polycam writes one for every image")
     if not isinstance(values, dict):
         raise ValueError(f"{where}: must hold an object, got {show(values)}")
-    image = file_inside(images, f"{file.stem}.jpg", f"{where}: the image")
+    image = image_inside(images, f"{file.stem}.jpg", f"{where}: the image")
     keys = ("fx", "fy", "cx", "cy", "width", "height")
     fx, fy, cx, cy, width, height = numbers([values.get(key) for key in keys], 6, f"{where}: {', '.join(keys)}")
     check_size(image, (width, height), where)

@@ -10,14 +10,22 @@ Format: https://github.com/marek-simonik/record3d, https://docs.nerf.studio/quic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uop3d_core.capture.files import image_size, numbers, read_json_file, rotation_of_quaternion, show
-from uop3d_core.capture.recordings import ImportOptions, Recording, Shot
+from uop3d_core.capture.files import (
+    MissingImageError,
+    image_size,
+    numbers,
+    read_json_file,
+    rotation_of_quaternion,
+    show,
+)
+from uop3d_core.capture.recordings import ImportOptions, Recording, Shot, those_there
 from uop3d_core.geometry import Array, inverse_rigid, rigid
 from uop3d_core.types import Camera
 
@@ -27,11 +35,11 @@ OPENGL_T_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 UP = np.array([0.0, 1.0, 0.0])
 
 
-def read_record3d(source: Path) -> Recording:
-    """Read an unpacked recording.
+def read_record3d(source: Path, skip_missing: bool = False) -> Recording:
+    """Read an unpacked recording; pose N is that of image N.jpg.
 
     Raises:
-        FileNotFoundError: there is no metadata, or fewer images than poses.
+        FileNotFoundError: there is no metadata, or an image is missing and not to be skipped.
         ValueError: the metadata is malformed, or does not fit the images.
     """
     source = Path(source).resolve()
@@ -42,11 +50,13 @@ def read_record3d(source: Path) -> Recording:
     meta = read_json_file(path, "a recording of Record3D has it")
     if not isinstance(meta, dict) or not isinstance(meta.get("poses"), list):
         raise ValueError(f'{path}: must hold an object with a list "poses", got {show(meta)}')
-    images = _images(folder)
-    if len(meta["poses"]) < 2 or len(images) < len(meta["poses"]):
-        raise ValueError(f"{path}: has {len(meta['poses'])} poses, but {folder} has {len(images)} images")
-    notes = () if len(images) == len(meta["poses"]) else (f"{folder} has more images than poses; the rest is left out",)
-    shots = tuple(_shot(meta, path, index, images[index]) for index in range(len(meta["poses"])))
+    images, count = _images(folder), len(meta["poses"])
+    if count < 2:
+        raise ValueError(f"{path}: has {count} poses, at least 2 are needed")
+    readers = [partial(_shot, meta, path, index, images, folder) for index in range(count)]
+    shots, notes = those_there(readers, path, skip_missing)
+    if any(number >= count for number in images):
+        notes = (*notes, f"{folder} has more images than poses; the rest is left out")
     return Recording(source.name, shots, up=UP, source={"format": "record3d"}, notes=notes)
 
 
@@ -95,21 +105,24 @@ class Record3dFormat:
 
     def recordings(self, source: Path, options: ImportOptions) -> Iterator[Recording]:
         """The one recording in it."""
-        yield read_record3d(source)
+        yield read_record3d(source, options.skip_missing)
 
 
 def _layout(source: Path) -> tuple[str, str] | None:
     return next((two for two in LAYOUTS if (source / two[0]).is_file() and (source / two[1]).is_dir()), None)
 
 
-def _images(folder: Path) -> list[Path]:
-    """Image files in the order of their numbers."""
+def _images(folder: Path) -> dict[int, Path]:
+    """Image files by their numbers."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.stem.isdecimal()]
     inside = [path for path in found if path.resolve().is_relative_to(folder)]
-    return sorted(inside, key=lambda path: int(path.stem))
+    return {int(path.stem): path for path in inside}
 
 
-def _shot(meta: dict[str, Any], path: Path, index: int, image: Path) -> Shot:
+def _shot(meta: dict[str, Any], path: Path, index: int, images: Mapping[int, Path], folder: Path) -> Shot:
     where = f"{path}: pose {index}"
+    image = images.get(index)
+    if image is None:
+        raise MissingImageError(f"{where}: there is no image {index}.jpg in {folder}")
     camera = camera_of(meta, index, image_size(image, where), where)
     return Shot(f"{int(image.stem):06d}", image, camera, cam_T_world_of(meta["poses"][index], where))

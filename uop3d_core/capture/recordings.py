@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from uop3d_core.capture.files import image_size
+from uop3d_core.capture.files import MissingImageError, image_size
 from uop3d_core.geometry import Array
 from uop3d_core.images import read_mask, read_rgb
 from uop3d_core.types import Camera, Capture, Frame
@@ -79,6 +79,7 @@ class ImportOptions:
         frames: how many frames will be kept, evenly spaced, or None for all; an importer need not read more.
         topic: of the images, in recordings of robots.
         up: direction against gravity in the world of the source, of any length, where the user knows it.
+        skip_missing: whether to go on without images that the source names and that are not there.
     """
 
     images: Path | None = None
@@ -86,6 +87,38 @@ class ImportOptions:
     frames: int | None = None
     topic: str | None = None
     up: tuple[float, float, float] | None = None
+    skip_missing: bool = False
+
+
+def those_there(
+    readers: Iterable[Callable[[], Shot]], where: Path, skip_missing: bool
+) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+    """The shots whose images are there, and a note of those that are not.
+
+    Args:
+        readers: of one shot each, which raise `MissingImageError` where there is no image.
+        where: what names the images.
+        skip_missing: whether to go on without the others.
+
+    Raises:
+        FileNotFoundError: an image is missing, and all are wanted or fewer than two are left.
+    """
+    shots: list[Shot] = []
+    missing: list[str] = []
+    for read in readers:
+        try:
+            shots.append(read())
+        except MissingImageError as error:
+            missing.append(str(error))
+    if not missing:
+        return tuple(shots), ()
+    count = f"{len(missing)} of {len(shots) + len(missing)} images are missing"
+    if skip_missing and len(shots) > 1:
+        return tuple(shots), (f"{where}: {count} and left out; the first: {missing[0]}",)
+    raise FileNotFoundError(
+        f"{where}: {count}; the first: {missing[0]}"
+        + ("" if len(shots) < 2 else "; `uop3d capture import --skip-missing` goes on without them")
+    )
 
 
 def capture_of(recording: Recording) -> Capture:

@@ -36,6 +36,9 @@ def import_captures(
         str | None,
         typer.Option(metavar="X,Y,Z", help="against gravity in the source's world, if known: 0,0,1 or 0,1,0"),
     ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="go on without images that the source names and that are not there")
+    ] = False,
     link: Annotated[bool, typer.Option("--link", help="hard links instead of copies where possible")] = False,
     changes: Set = None,
 ) -> None:
@@ -52,7 +55,7 @@ def import_captures(
             source,
             out_folder,
             format,
-            options=ImportOptions(images, tuple(names_in(only)), frames, topic, _direction(up)),
+            options=ImportOptions(images, tuple(names_in(only)), frames, topic, _direction(up), skip_missing),
             masks=masks,
             cut=parse_settings(CaptureSettings, changes_in(changes), "--set") if cut_out else None,
             segmenter=segmenter,

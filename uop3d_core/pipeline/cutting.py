@@ -138,7 +138,7 @@ def _object(cutting: Cutting, settings: MaskSettings, progress: Progress) -> tup
         region = object_of_masks(found, given, cutting.up)
         make = partial(judge, given, images, found, region, settings)
     else:
-        region = find_object(found, cutting.up, np.random.default_rng(0))
+        region = find_object(found, cutting.up, np.random.default_rng(0), cutting.measured)
         make = partial(_by_model if cutting.segmenter else _by_colour, cutting, region, settings, progress)
     try:
         cut = make()
