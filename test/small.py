@@ -1,4 +1,4 @@
-"""A category that is learned in seconds, for what needs a model and not a good one."""
+"""Categories that are aligned and learned in seconds, for what needs a run or a model and not a good one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,35 @@ from uop3d_core.capture.nerfstudio import read_nerfstudio
 from uop3d_core.capture.synthetic import write_category
 from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.images import write_rgb
+from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.training import LearnResult, learn
 
-SETTINGS: dict[str, Any] = {
+ALIGNMENT: dict[str, dict[str, Any]] = {
     "surface": {"vertices": 120, "resolution": 40, "cells": 12, "components": 24},
     "pair": {"hypotheses": 100, "candidates": 4, "iterations": 3, "modes": 1, "field_resolution": 20},
-    "joint": {"min_agreement": 0, "min_standing": 0},
     "template": {"vertices": 100, "resolution": 32},
-    "train": {
-        "epochs": 1, "variants": 1, "components": 16, "width": 16, "blocks": 1, "embedding": 16, "cells": 12,
-        "rehearsal": 0,
-    },
-}  # fmt: skip
+}
+TRAINING = {"epochs": 1, "variants": 1, "components": 16, "width": 16, "blocks": 1, "embedding": 16, "cells": 12}
+SETTINGS = {**ALIGNMENT, "joint": {"min_agreement": 0, "min_standing": 0}, "train": {**TRAINING, "rehearsal": 0}}
+
+
+def options(stages: dict[str, dict[str, Any]]) -> list[str]:
+    """Settings as a command takes them."""
+    changes = [f"{stage}.{key}={value}" for stage, values in stages.items() for key, value in values.items()]
+    return [part for change in changes for part in ("--set", change)]
+
+
+def tiny_mugs(folder: Path, count: int = 3) -> Path:
+    """A category folder "mug" with captures of six views."""
+    write_category(folder / "mug", count, seed=4, views=6, pixels=64)
+    return folder / "mug"
+
+
+def align_mugs(captures: Path, folder: Path, modes: int = 1, **options: Any) -> Path:
+    """An aligned run."""
+    changes = {**ALIGNMENT, "pair": {**ALIGNMENT["pair"], "modes": modes}}
+    settings = parse_settings(RunSettings, changes, "test")
+    return align(captures, folder, backbone="hog", settings=settings, engine="serial", **options).run.folder
 
 
 def learn_mugs(folder: Path) -> LearnResult:

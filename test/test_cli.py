@@ -14,11 +14,11 @@ import pytest
 from mat_files import annotated, write_objectnet3d, write_pascal3d
 from PIL import Image
 from safetensors import safe_open
+from small import ALIGNMENT, TRAINING, options, tiny_mugs
 from typer.testing import CliRunner
 
 from uop3d_core.capture.co3d import FRAMES, SEQUENCES, write_co3d
 from uop3d_core.capture.nerfstudio import read_recording
-from uop3d_core.capture.synthetic import write_category
 from uop3d_core.cli import app
 from uop3d_core.cli.console import out
 from uop3d_core.cli.evaluating import figures_table
@@ -30,14 +30,7 @@ from uop3d_core.runs import Run
 from uop3d_core.timings import read_timings
 from uop3d_core.types import Sim3, Symmetry
 
-FAST = [
-    "surface.vertices=120", "surface.resolution=40", "surface.cells=12", "surface.components=24",
-    "pair.hypotheses=100", "pair.candidates=4", "pair.iterations=3", "pair.modes=1", "pair.field_resolution=20",
-    "template.vertices=100", "template.resolution=32",
-    "train.epochs=1", "train.variants=1", "train.components=16", "train.width=16", "train.blocks=1",
-    "train.embedding=16", "train.cells=12",
-]  # fmt: skip
-SETTINGS = [part for change in FAST for part in ("--set", change)]
+SETTINGS = options({**ALIGNMENT, "train": TRAINING})
 
 
 def call(*arguments, code=0):
@@ -72,9 +65,7 @@ def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
 
 @pytest.fixture(scope="module")
 def mugs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("captures") / "mug"
-    write_category(folder, 3, seed=4, views=6, pixels=64)
-    return folder
+    return tiny_mugs(tmp_path_factory.mktemp("captures"))
 
 
 @pytest.fixture(scope="module")
@@ -397,8 +388,7 @@ def test_training_without_some_frames(learned, tmp_path):
     run, frames = tmp_path / "run", tmp_path / "frames.json"
     shutil.copytree(learned, run)
     frames.write_text(json.dumps({"mug_00": ["0003", "0001"], "mug_02": ["0000"]}))
-    fast = [part for change in FAST if change.startswith("train.") for part in ("--set", change)]
-    fast += ["--set", "train.rehearsal=0"]
+    fast = options({"train": {**TRAINING, "rehearsal": 0}})
     before = read_timings(run / "timings.json").seconds
     assert before.keys() > {"features", "training", "rehearsal", "calibration", "alignment"}
     assert "trained in" in call("train", run, "--without", frames, *fast)

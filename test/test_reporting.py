@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
+from small import align_mugs, tiny_mugs
 
-from uop3d_core.capture.synthetic import write_category
-from uop3d_core.config import RunSettings, parse_settings
-from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.evaluations import alignment_file, keep_alignment, pose_file, read_pose_figures
 from uop3d_core.pipeline.inference import evaluate_run
 from uop3d_core.pipeline.reporting import (
@@ -27,27 +25,16 @@ from uop3d_core.pipeline.reporting import (
 from uop3d_core.runs import Run
 from uop3d_core.types import Alignment, Camera, Capture, CaptureAlignment, Frame, PairAlignment, Sim3, Symmetry
 
-SETTINGS = {
-    "surface": {"vertices": 120, "resolution": 40, "cells": 12, "components": 24},
-    "pair": {"hypotheses": 100, "candidates": 4, "iterations": 3, "modes": 2, "field_resolution": 20},
-    "template": {"vertices": 100, "resolution": 32},
-}
-
 
 @pytest.fixture(scope="module")
 def mugs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("captures") / "mug"
-    write_category(folder, 3, seed=4, views=6, pixels=64)
-    return folder
+    return tiny_mugs(tmp_path_factory.mktemp("captures"))
 
 
 @pytest.fixture(scope="module")
 def aligned(mugs, tmp_path_factory):
     """An aligned run; to be copied, not changed."""
-    folder = tmp_path_factory.mktemp("runs") / "mug"
-    align(mugs, folder, backbone="hog", category="<i>mug</i>", settings=parse_settings(RunSettings, SETTINGS, "test"),
-          engine="serial")  # fmt: skip
-    return folder
+    return align_mugs(mugs, tmp_path_factory.mktemp("runs") / "mug", modes=2, category="<i>mug</i>")
 
 
 @pytest.fixture

@@ -6,42 +6,30 @@ import shutil
 import numpy as np
 import pytest
 from scenes import mask_iou
+from small import align_mugs, tiny_mugs
 
 from uop3d_core.capture.nerfstudio import read_nerfstudio
-from uop3d_core.capture.synthetic import write_category
-from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.geometry import inverse_rigid, umeyama
-from uop3d_core.pipeline.aligning import align
 from uop3d_core.pipeline.showing import MOST_CAMERAS, scene_of_captures, scene_of_run
 from uop3d_core.pipeline.viewing import AlignedRun
 from uop3d_core.runs import Run
 from uop3d_core.types import Sim3
 
-FAST = {
-    "surface": {"vertices": 120, "resolution": 40, "cells": 12, "components": 24},
-    "pair": {"hypotheses": 100, "candidates": 4, "iterations": 3, "modes": 1, "field_resolution": 20},
-    "template": {"vertices": 100, "resolution": 32},
-}
-
 
 @pytest.fixture(scope="module")
 def mugs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("captures") / "mug"
-    write_category(folder, 2, seed=4, views=6, pixels=64)
-    return folder
+    return tiny_mugs(tmp_path_factory.mktemp("captures"), 2)
+
+
+@pytest.fixture(scope="module")
+def aligned(mugs, tmp_path_factory):
+    return align_mugs(mugs, tmp_path_factory.mktemp("runs") / "mug")
 
 
 @pytest.fixture
 def run(mugs, aligned, tmp_path):
     shutil.copytree(aligned, tmp_path / "run")
     return tmp_path / "run"
-
-
-@pytest.fixture(scope="module")
-def aligned(mugs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "mug"
-    align(mugs, folder, backbone="hog", settings=parse_settings(RunSettings, FAST, "test"), engine="serial")
-    return folder
 
 
 def test_a_run_in_its_common_frame(run):

@@ -8,9 +8,9 @@ import sys
 import urllib.request
 
 import pytest
+from small import tiny_mugs
 from typer.testing import CliRunner
 
-from uop3d_core.capture.synthetic import write_category
 from uop3d_core.cli import app
 
 pytest.importorskip("viser", reason="the extra viewer is not installed")
@@ -18,9 +18,7 @@ pytest.importorskip("viser", reason="the extra viewer is not installed")
 
 @pytest.fixture(scope="module")
 def mugs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("captures") / "mug"
-    write_category(folder, 2, seed=4, views=6, pixels=64)
-    return folder
+    return tiny_mugs(tmp_path_factory.mktemp("captures"), 2)
 
 
 def test_it_serves_until_it_is_interrupted(mugs):
