@@ -24,6 +24,7 @@ from vision_msgs.msg import Detection2DArray, Detection3D, Detection3DArray
 from uop3d_core.geometry import rigid, rotation_error
 from uop3d_core.messages.quaternions import quat_xyzw_to_rotation
 from uop3d_core.messages.reading import transform_of
+from uop3d_ros.msg import ObjectPoseArray
 from uop3d_ros.outputs import TOPICS
 from uop3d_ros.parameters import describe, fields
 
@@ -91,6 +92,7 @@ def test_pose_launch_with_a_detector_of_torchvision(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     robot, sent = Robot(), []
     boxes = robot.listen(Detection2DArray, "detections")
+    estimates = robot.listen(ObjectPoseArray, "pose_node/estimates")
     arguments = [f"model:={model}", f"sizes:=potato={SIZE_M}", "labels:=cup=potato"]
     pixels, _ = painter.paint(placed())
     log = tmp_path / "log.txt"
@@ -100,19 +102,20 @@ def test_pose_launch_with_a_detector_of_torchvision(
         robot.info(CAMERA, sent[-1])
         robot.image(pixels, sent[-1])
         time.sleep(0.2)
-        return any(message.objects for message in robot.objects)
+        return any(message.objects for message in estimates)
 
     try:
         with launched(log, "pose.launch.py", *arguments, f"detector:=torchvision:{ARCHITECTURE}"):
-            robot.wait(seen, 60)
-        assert set(stamps(boxes)) | set(stamps(robot.objects)) <= set(sent)
+            robot.wait(seen, 180)
+        assert set(stamps(boxes)) | set(stamps(estimates)) <= set(sent)
         [cup, *bowls] = boxes[0].detections
         assert (cup.results[0].hypothesis.class_id, len(bowls)) == ("cup", 4)
         assert cup.results[0].hypothesis.score == pytest.approx(0.9, abs=1e-3)
         middle, width, height = cup.bbox.center.position, cup.bbox.size_x, cup.bbox.size_y
         np.testing.assert_allclose([middle.x, middle.y, width, height], [319.5, 239.5, 608, 456], atol=0.05)
-        [potato] = next(message.objects for message in robot.objects if message.objects)
-        assert potato.category == "potato"  # a bowl is none
+        [potato, *others] = next(message.objects for message in estimates if message.objects)
+        assert potato.category == "potato" and potato.other < 1
+        assert [other.other for other in others] == [1.0] * 4  # no model knows bowls
     finally:
         robot.close()
     assert "Traceback" not in log.read_text(), log.read_text()
