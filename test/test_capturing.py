@@ -215,6 +215,14 @@ def test_a_video_of_a_wall_says_so(scene, tmp_path):
     assert not (tmp_path / "out" / "transforms.json").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"no video" * 100])
+def test_nothing_is_left_of_what_cannot_be_read(content, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(content)
+    with pytest.raises(ValueError, match=r"film\.mp4: "):
+        make_capture(Filmed(tmp_path / "film.mp4"), tmp_path / "mug" / "blue", SETTINGS)
+    assert not (tmp_path / "mug" / "blue").exists()
+
+
 def test_intrinsics_must_be_four_numbers(video, tmp_path):
     result = CliRunner().invoke(app, ["capture", str(video), "--out", str(tmp_path / "o"), "--intrinsics", "1,2,x"])
     assert result.exit_code == 1

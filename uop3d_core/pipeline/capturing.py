@@ -142,7 +142,7 @@ def _at_work(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a capture is a folder")
-    begun = (folder / WORK).is_dir()
+    begun, new = (folder / WORK).is_dir(), not folder.exists()
     if folder.is_dir() and not begun and any(folder.iterdir()):
         raise FileExistsError(
             f"{folder} holds something else than a capture that was begun here: choose another folder"
@@ -154,7 +154,12 @@ def _at_work(folder: Path) -> Iterator[Path]:
         except BlockingIOError:
             raise BlockingIOError(f"{folder}: another uop3d is at work here; wait for it") from None
         remove_drafts(folder)
-        yield folder / WORK
+        try:
+            yield folder / WORK
+        except ValueError:
+            if new and [path.name for path in folder.rglob("*")] == [WORK, "lock"]:
+                shutil.rmtree(folder)  # nothing could be read
+            raise
 
 
 def _stored(path: Path, mark: str) -> dict[str, Any] | None:
