@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -177,7 +177,8 @@ def _pictures(
     mark = fingerprint(filmed=filmed.mark(), frames=settings.frames)
     stored = _stored(work / "pictures.json", mark)
     if stored is not None:
-        return Pictures.from_json(stored), mark
+        with suppress(KeyError, TypeError):  # another version may have written it
+            return Pictures.from_json(stored), mark
     _clear(folder)
     if filmed.source.is_dir():
         pictures = pictures_of_folder(filmed.source, folder, settings.frames, filmed.masks, progress)
