@@ -111,6 +111,26 @@ def test_ctrl_c_loses_nothing(made):
     assert [done for stage, done in told["masks"] if stage == "features"] == [18]  # all were there
 
 
+def test_what_another_version_left_is_made_again(made, video, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(made[0], folder)
+    path = folder / ".work" / "pictures.json"
+    content = json.loads(path.read_text())
+    for entry in content["chosen"]:
+        del entry["up"]
+    path.write_text(json.dumps(content))
+    stages = []
+
+    def stop(stage, done, total):
+        stages.append(stage)
+        if stage == "features":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_capture(Filmed(video), folder, SETTINGS, progress=stop)
+    assert "frames" in stages and not (folder / "transforms.json").exists()
+
+
 def test_what_is_finished_is_not_done_again(made, video):
     folder = made[0]
     before = (folder / "transforms.json").read_bytes()
@@ -213,6 +233,14 @@ def test_a_video_of_a_wall_says_so(scene, tmp_path):
     with pytest.raises(ValueError, match=r"cameras could not be found.*something textured around it"):
         make_capture(Filmed(video), tmp_path / "out", SETTINGS)
     assert not (tmp_path / "out" / "transforms.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no video" * 100])
+def test_nothing_is_left_of_what_cannot_be_read(content, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(content)
+    with pytest.raises(ValueError, match=r"film\.mp4: "):
+        make_capture(Filmed(tmp_path / "film.mp4"), tmp_path / "mug" / "blue", SETTINGS)
+    assert not (tmp_path / "mug" / "blue").exists()
 
 
 def test_intrinsics_must_be_four_numbers(video, tmp_path):

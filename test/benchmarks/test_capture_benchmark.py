@@ -47,6 +47,9 @@ def test_the_smallest_case_runs(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == line
     assert line["film"] == "mug_0.mp4" and line["frames"] >= 15
     assert line["rotation_deg"]["median"] < 2
+    moment = (tmp_path / "mug_0.mp4").stat().st_mtime_ns
+    again = benchmark.filmed(tmp_path / "mug_0.mp4", (5, 0), SMALL)
+    assert (tmp_path / "mug_0.mp4").stat().st_mtime_ns == moment and again.masks.any((1, 2)).all()
     assert set(line["cpu_s"]) >= {"looking", "features", "matches", "cameras", "masks"}
 
 
@@ -58,5 +61,5 @@ def test_a_film_without_depth_is_told_and_not_fatal(tmp_path, monkeypatch):
         return Film(None, np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 1, 1), bool), None)
 
     monkeypatch.setattr(benchmark, "capture_of", refused)
-    monkeypatch.setattr(benchmark, "film_mug", filmed)
+    monkeypatch.setattr(benchmark, "filmed", filmed)
     assert benchmark.films(tmp_path, 1, 5, SMALL, SETTINGS) == [{"film": "mug_0.mp4", "refused": "no cameras"}]

@@ -259,7 +259,7 @@ def _sequence(
     if len(posed) < 2:
         raise ValueError(f"{path}: sequence {name} has {len(posed)} frame(s) with a camera, at least 2 are needed")
     readers = [partial(_shot, place.root, entry, f"{path}: annotation {index} of {name}") for index, entry in posed]
-    shots, notes = those_there(readers, path, skip_missing)
+    shots, notes = those_there(readers, skip_missing)
     check_unique([shot.name for shot in shots], path)
     check_names([name], name)
     cloud = about.get("point_cloud")

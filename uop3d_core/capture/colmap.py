@@ -76,7 +76,7 @@ def read_colmap(source: Path, images: Path | None = None, skip_missing: bool = F
     readers = [
         partial(_shot, image, name, cameras, folder, where) for image, name in zip(model.images, names, strict=True)
     ]
-    shots, notes = those_there(readers, folder, skip_missing)
+    shots, notes = those_there(readers, skip_missing)
     points = model.points if len(model.points) else None
     name = next((path.name for path in (source, *source.parents) if path.name not in OWN_NAMES), "capture")
     return Recording(name, shots, points, source={"format": "colmap"}, notes=(*notes, *_notes(folder)))

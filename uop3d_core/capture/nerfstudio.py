@@ -121,7 +121,7 @@ def read_recording(folder: Path, skip_missing: bool = False) -> Recording:
         found = f"{len(entries)} of them" if isinstance(entries, list) else show(entries)
         raise ValueError(f'{path}: "frames" must be a list of at least 2 frames, got {found}; 20 or more work well')
     readers = [_ShotReader(folder, meta, entry, index).read for index, entry in enumerate(entries)]
-    shots, notes = those_there(readers, path, skip_missing)
+    shots, notes = those_there(readers, skip_missing)
     check_unique([shot.name for shot in shots], path)
     points = meta.get("ply_file_path")
     if points is not None:

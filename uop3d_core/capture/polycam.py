@@ -42,7 +42,7 @@ def read_polycam(source: Path, skip_missing: bool = False) -> Recording:
     files = sorted(cameras.glob("*.json"))
     if len(files) < 2:
         raise ValueError(f"{cameras}: has {len(files)} camera file(s), at least 2 are needed")
-    shots, missing = those_there([partial(_shot, file, images) for file in files], cameras, skip_missing)
+    shots, missing = those_there([partial(_shot, file, images) for file in files], skip_missing)
     note = "the cameras are ARKit's own, not corrected by Polycam, and may be off by centimetres"
     notes = (*missing, note) if layout[0] == "cameras" else missing
     return Recording(source.name, shots, up=UP, source={"format": "polycam"}, notes=notes)

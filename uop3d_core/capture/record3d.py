@@ -54,7 +54,7 @@ def read_record3d(source: Path, skip_missing: bool = False) -> Recording:
     if count < 2:
         raise ValueError(f"{path}: has {count} poses, at least 2 are needed")
     readers = [partial(_shot, meta, path, index, images, folder) for index in range(count)]
-    shots, notes = those_there(readers, path, skip_missing)
+    shots, notes = those_there(readers, skip_missing)
     if any(number >= count for number in images):
         notes = (*notes, f"{folder} has more images than poses; the rest is left out")
     return Recording(source.name, shots, up=UP, source={"format": "record3d"}, notes=notes)

@@ -90,14 +90,11 @@ class ImportOptions:
     skip_missing: bool = False
 
 
-def those_there(
-    readers: Iterable[Callable[[], Shot]], where: Path, skip_missing: bool
-) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
+def those_there(readers: Iterable[Callable[[], Shot]], skip_missing: bool) -> tuple[tuple[Shot, ...], tuple[str, ...]]:
     """The shots whose images are there, and a note of those that are not.
 
     Args:
         readers: of one shot each, which raise `MissingImageError` where there is no image.
-        where: what names the images.
         skip_missing: whether to go on without the others.
 
     Raises:
@@ -114,9 +111,9 @@ def those_there(
         return tuple(shots), ()
     count = f"{len(missing)} of {len(shots) + len(missing)} images are missing"
     if skip_missing and len(shots) > 1:
-        return tuple(shots), (f"{where}: {count} and left out; the first: {missing[0]}",)
+        return tuple(shots), (f"{count} and left out; the first: {missing[0]}",)
     raise FileNotFoundError(
-        f"{where}: {count}; the first: {missing[0]}"
+        f"{count}; the first: {missing[0]}"
         + ("" if len(shots) < 2 else "; `uop3d capture import --skip-missing` goes on without them")
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -142,7 +142,7 @@ def _at_work(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a capture is a folder")
-    begun = (folder / WORK).is_dir()
+    begun, new = (folder / WORK).is_dir(), not folder.exists()
     if folder.is_dir() and not begun and any(folder.iterdir()):
         raise FileExistsError(
             f"{folder} holds something else than a capture that was begun here: choose another folder"
@@ -154,7 +154,12 @@ def _at_work(folder: Path) -> Iterator[Path]:
         except BlockingIOError:
             raise BlockingIOError(f"{folder}: another uop3d is at work here; wait for it") from None
         remove_drafts(folder)
-        yield folder / WORK
+        try:
+            yield folder / WORK
+        except ValueError:
+            if new and [path.name for path in folder.rglob("*")] == [WORK, "lock"]:
+                shutil.rmtree(folder)  # nothing could be read
+            raise
 
 
 def _stored(path: Path, mark: str) -> dict[str, Any] | None:
@@ -172,7 +177,8 @@ def _pictures(
     mark = fingerprint(filmed=filmed.mark(), frames=settings.frames)
     stored = _stored(work / "pictures.json", mark)
     if stored is not None:
-        return Pictures.from_json(stored), mark
+        with suppress(KeyError, TypeError):  # another version may have written it
+            return Pictures.from_json(stored), mark
     _clear(folder)
     if filmed.source.is_dir():
         pictures = pictures_of_folder(filmed.source, folder, settings.frames, filmed.masks, progress)

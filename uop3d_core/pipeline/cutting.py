@@ -125,9 +125,9 @@ def cut_object(cutting: Cutting, folder: Path, mark: str, settings: MaskSettings
 def _stored(folder: Path, mark: str) -> Cut | None:
     try:
         content = read_json_object(folder / ABOUT)
-    except (FileNotFoundError, ValueError):
+        return Cut.from_json(folder, content) if content.get("mark") == mark else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # another version may have written it
         return None
-    return Cut.from_json(folder, content) if content.get("mark") == mark else None
 
 
 def _object(cutting: Cutting, settings: MaskSettings, progress: Progress) -> tuple[CutOut, ObjectRegion, Stillness]:
