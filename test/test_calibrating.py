@@ -1,18 +1,12 @@
 """The rehearsal: what is held out, what it is tried on, and what is asked of it."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 from scenes import film, normal_image, potato
 
-from uop3d_core.config import TrainSettings
-from uop3d_core.correspondence.photographs import Photographs
 from uop3d_core.correspondence.views import View, posed_views
-from uop3d_core.crops import Crop
-from uop3d_core.geometry import inverse_rigid, pixel_rays, rigid, rotation_error
-from uop3d_core.pipeline.calibrating import _damaged, _shuffled, _trials, held_out, own_frame
+from uop3d_core.geometry import rigid
+from uop3d_core.pipeline.calibrating import _damaged, _shuffled, held_out, own_frame
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3
 
 MESH = potato(2)
@@ -43,7 +37,7 @@ def test_of_few_captures_single_views_are_held_out(view: View, captures: int) ->
 
 
 def test_the_own_frame_is_in_the_middle_of_the_own_box(view: View) -> None:
-    own = own_frame(view.cam_T_obj, view.shape.mesh)
+    own = own_frame(view)
     low, high = MESH.vertices.min(0), MESH.vertices.max(0)
     expected = rigid(view.cam_T_obj[:3, :3], np.zeros(3))
     expected[:3, 3] = (view.cam_T_obj[:3, :3] @ (low + high) / 2 + view.cam_T_obj[:3, 3]) / np.linalg.norm(high - low)
@@ -64,24 +58,3 @@ def test_damaged_crops_are_changed_but_not_wholly() -> None:
         damaged = _damaged(pixels, np.random.default_rng(seed))
         assert damaged.shape == pixels.shape and damaged.dtype == np.uint8
         assert not np.array_equal(damaged, pixels)
-
-
-def test_trials_show_the_object_where_they_say(view: View) -> None:
-    """The damaged one aside: of the photograph itself and of what was made of it, silhouettes tell."""
-    settings = TrainSettings(turn_deg=25)
-    estimator: Any = SimpleNamespace(
-        model=SimpleNamespace(settings=settings), crop=lambda camera, box: Crop.around(camera, box, 96, 1.25)
-    )
-    for seed in range(4):
-        trials = list(_trials(Photographs([view]), 0, estimator, np.random.default_rng(seed)))
-        shown = [trial for trial in trials if trial[2] is not None]
-        assert len(shown) == 3 and len(trials) in (4, 5)
-        assert 0 < np.rad2deg(rotation_error(shown[0][2][:3, :3], shown[2][2][:3, :3])) <= 25
-        for crop, pixels, cam_T_own in (shown[0], shown[2]):
-            own = MESH.vertices - (MESH.vertices.min(0) + MESH.vertices.max(0)) / 2
-            crop_T_own = inverse_rigid(crop.cam_T_crop) @ cam_T_own
-            crop_T_mesh = rigid(crop_T_own[:3, :3], crop_T_own[:3, 3] * MESH.diameter)
-            crop_T_mesh[:3, 3] -= crop_T_mesh[:3, :3] @ (MESH.vertices[0] - own[0])
-            hits = view.shape.first_hits_of_rays(pixel_rays(crop.K, crop.grid(96)), crop_T_mesh)
-            drawn = (pixels != pixels[0, 0]).any(-1).ravel()
-            assert (hits.mask == drawn).mean() > 0.95

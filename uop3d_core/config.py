@@ -132,7 +132,7 @@ class TrainSettings(Settings):
     zoom: float = Field(0.2, ge=0, le=0.9, description="largest relative change of a training crop's side")
     roll_deg: float = Field(10.0, ge=0, le=180, description="largest rotation of a training crop in its plane")
     synthesis: float = Field(0.7, ge=0, le=1, description="share of training crops seen as by another camera")
-    turn_deg: float = Field(40.0, ge=0, le=60, description="largest angle between that camera and the real one")
+    turn_deg: float = Field(15.0, ge=0, le=60, description="largest angle between that camera and the real one")
     stretch: float = Field(0.12, ge=0, le=0.9, description="largest change of the object's proportions in them")
     occlusion: float = Field(0.3, ge=0, le=1, description="share of training crops that get an occluder")
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")

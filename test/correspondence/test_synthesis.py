@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scenes import film, normal_image, potato, square_camera
 
-from uop3d_core.correspondence.photographs import Photograph, Photographs, eye_direction
 from uop3d_core.correspondence.synthesis import moved, outline, synthesise
 from uop3d_core.correspondence.views import View, posed_views
 from uop3d_core.crops import Crop
@@ -18,25 +17,16 @@ CAMERA = square_camera(160)
 
 
 @pytest.fixture(scope="module")
-def views() -> list[View]:
+def view() -> View:
     capture = film(MESH, views=5, camera=CAMERA, paint=normal_image(MESH))
     alignment = Alignment("potato", capture.name, {capture.name: CaptureAlignment(Sim3.identity(), 1.0, True)})
-    return posed_views([capture], {capture.name: MESH}, alignment)
+    return posed_views([capture], {capture.name: MESH}, alignment)[1]
 
 
-@pytest.fixture(scope="module")
-def view(views: list[View]) -> View:
-    return views[1]
-
-
-def photograph(view: View, image: np.ndarray | None = None) -> Photograph:
-    return Photograph(view, view.frame.image if image is None else image, view.frame.mask)
-
-
-def made(view: View, cam_A_obj: np.ndarray, sources: list[Photograph] | None = None, pixels: int = 120):
-    box, own = outline(view, cam_A_obj), photograph(view)
+def made(view: View, cam_A_obj: np.ndarray, pixels: int = 120):
+    box = outline(view, cam_A_obj)
     crop = Crop.around(view.frame.camera, box, pixels, 1.3)
-    return crop, synthesise(own, sources or [own], crop, cam_A_obj)
+    return crop, synthesise(view, view.frame.image, view.frame.mask, crop, cam_A_obj)
 
 
 def test_nothing_moved_gives_the_photograph(view: View) -> None:
@@ -65,34 +55,6 @@ def test_a_turned_camera_sees_what_a_photograph_from_there_shows(view: View, see
     assert np.median(error) <= 4 and (error > 40).mean() < 0.03
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_one_photograph_hides_another_shows(views: list[View], seed: int) -> None:
-    photographs = Photographs(views)
-    about_up = moved(np.eye(4), 0, 0.0, np.random.default_rng(0))
-    angle = np.deg2rad([-50, -35, 35, 50][seed])
-    about_up[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    cam_T_obj = views[1].cam_T_obj @ about_up
-    near = photographs.nearest(views[0].capture, cam_T_obj)
-    _, alone = made(views[1], cam_T_obj)
-    crop, together = made(views[1], cam_T_obj, near)
-    assert together.unknown.sum() < min(0.01 * together.inside.sum(), 0.5 * alone.unknown.sum())
-    silhouette = RayCaster(MESH).render(CAMERA, cam_T_obj).mask.reshape(160, 160)
-    expected, mask = crop.sample(normal_image(MESH)(CAMERA, cam_T_obj)), crop.sample(silhouette)
-    assert (together.inside == mask).mean() > 0.97
-    error = np.abs(together.pixels[mask].astype(int) - expected[mask]).max(1)
-    assert np.median(error) <= 4 and (error > 40).mean() < 0.05
-
-
-def test_photographs_are_sorted_by_where_they_were_taken(views: list[View]) -> None:
-    photographs = Photographs(views)
-    for view in views:
-        near = [photograph.view for photograph in photographs.nearest(views[0].capture, view.cam_T_obj)]
-        eyes = np.array([eye_direction(each.cam_T_obj) for each in near])
-        assert near[0] is view and len(near) == 4
-        assert (np.diff(eyes @ eye_direction(view.cam_T_obj)) <= 0).all()
-    assert photographs[2].view is views[2]
-
-
 def test_a_stretched_object_is_as_long_as_the_map_says(view: View) -> None:
     stretched = view.cam_T_obj.copy()
     stretched[:3, :3] *= [1.0, 1.0, 1.3]  # higher, as the camera stands upright
@@ -109,8 +71,7 @@ def test_the_old_outline_is_gone_from_the_background(view: View) -> None:
     pixels = np.array(view.frame.image)
     pixels[~view.frame.mask] = [10, 200, 30]
     crop = Crop.around(CAMERA, mask_box(view.frame.mask), 120, 1.3)
-    own = photograph(view, pixels)
-    result = synthesise(own, [own], crop, away)
+    result = synthesise(view, pixels, view.frame.mask, crop, away)
     background = result.pixels[~result.inside & crop.in_image(crop.grid(120)).reshape(120, 120)]
     assert np.abs(background.astype(int) - [10, 200, 30]).max(1).mean() < 8
 

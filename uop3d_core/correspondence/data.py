@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.model import UPSAMPLING
-from uop3d_core.correspondence.photographs import Photograph, Photographs
 from uop3d_core.correspondence.synthesis import moved, outline, synthesise
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
@@ -57,21 +56,21 @@ class SampleMaker:
         self.grid = settings.cells * UPSAMPLING
         self.template = RayCaster(template.mesh)
         self.tree = cKDTree(template.mesh.vertices)
-        self.photographs = Photographs(views)
 
     def variants(self, index: int) -> Iterator[Sample]:
         """All augmented crops of one view; the same for the same seed and index, whatever was drawn before."""
-        photograph = self.photographs[index]
+        view = self.views[index]
+        image, mask = view.frame.image, view.frame.mask
         for variant in range(self.settings.variants):
             rng = np.random.default_rng([self.settings.seed, index, variant])
-            yield self._draw(photograph, rng)
+            yield self._draw(view, image, mask, rng)
 
-    def _draw(self, photograph: Photograph, rng: np.random.Generator) -> Sample:
-        s, view, image, mask = self.settings, photograph.view, photograph.image, photograph.mask
+    def _draw(self, view: View, image: Array, mask: Array, rng: np.random.Generator) -> Sample:
+        s = self.settings
         crop, cam_A_obj = self._placed(view, mask, rng)
         elsewhere = cam_A_obj is not view.cam_T_obj
         if elsewhere:
-            made = synthesise(photograph, self.photographs.nearest(view.capture, cam_A_obj), crop, cam_A_obj)
+            made = synthesise(view, image, mask, crop, cam_A_obj)
             pixels, inside, unknown = made.pixels, made.inside, made.unknown
         else:
             pixels, inside = crop.sample(image), crop.sample(mask)

@@ -7,7 +7,6 @@ between them is made here, with its exact pose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +14,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.cameras import pixels_of
-from uop3d_core.correspondence.photographs import Photograph
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, inverse_rigid, pixel_rays, transform
@@ -24,9 +22,6 @@ STEP = 2
 """Crop pixels between rays; colours are looked up at every pixel, by interpolating where the rays lead."""
 SEEN = 0.02
 """In object units: how far behind the surface that the image shows a point still counts as shown."""
-FACING = 0.2
-"""Cosine between a surface and the way to a camera from which it is shown well."""
-NOTHING, UNSEEN = -2, -1
 BEHIND = 48
 """Side in pixels of the image in which the background behind the object is filled in."""
 
@@ -68,65 +63,38 @@ def outline(view: View, cam_A_obj: Array) -> Array:
     return np.concatenate([pixels.min(0), pixels.max(0)])
 
 
-def synthesise(view: Photograph, sources: Sequence[Photograph], crop: Crop, cam_A_obj: Array) -> Synthesised:
+def synthesise(view: View, image: Array, mask: Array, crop: Crop, cam_A_obj: Array) -> Synthesised:
     """Crop of the object as `cam_A_obj` shows it.
 
     Args:
-        view: the photographed view whose surroundings are shown.
-        sources: photographs of the object, the best first: every point has the colours of the first that shows it well,
-            or of the first that shows it at all.
-        crop: of what the new camera sees, which is where that of `view` is and like it.
+        view: the photographed view.
+        image: (H, W, 3) its pixels.
+        mask: (H, W) bool, its object.
+        crop: of what the new camera sees, which is where the old one is and like it.
         cam_A_obj: (4, 4) affine.
     """
-    S, shape = crop.pixels, view.view.shape
+    S, camera = crop.pixels, view.frame.camera
     side = -(-S // STEP)
-    rays = pixel_rays(crop.K, crop.grid(side))
-    hits = shape.first_hits_of_rays(rays, inverse_rigid(crop.cam_T_crop) @ cam_A_obj)
-    points, normals = shape.points(hits)[hits.mask], shape.face_normals[hits.face[hits.mask]]
-    source = np.full(side * side, NOTHING, np.int16)
-    source[hits.mask] = _source_of(sources, points, normals)
-    source = cv2.resize(source.reshape(side, side), (S, S), interpolation=cv2.INTER_NEAREST)
-    pixels, unknown = crop.sample(_without_object(view.image, view.mask)), source == UNSEEN
-    inside = unknown.copy()
-    for number, photograph in enumerate(sources):
-        here = (source == number) | (unknown & (number == 0))
-        if here.any():
-            where = _enlarged(_seen_at(photograph.view, points), hits.mask, S)
-            colours = cv2.remap(photograph.image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            covered = cv2.remap(photograph.mask.astype(np.uint8), where, None, cv2.INTER_NEAREST).astype(bool)
-            here &= covered | unknown
-            pixels, inside = np.where(here[..., None], colours, pixels), inside | here
-    return Synthesised(pixels, inside, unknown)
+    grid = crop.grid(side)
+    hits = view.shape.first_hits_of_rays(pixel_rays(crop.K, grid), inverse_rigid(crop.cam_T_crop) @ cam_A_obj)
+    points = view.shape.points(hits)[hits.mask]
+    eye = inverse_rigid(view.cam_T_obj)[:3, 3]
+    shown = np.zeros(len(grid), bool)
+    shown[hits.mask] = view.shape.visible(points, eye, SEEN)
+    source = crop.to_image(grid)
+    source[hits.mask] = pixels_of(camera, transform(view.cam_T_obj, points))
+    coordinates = cv2.resize(source.reshape(side, side, 2).astype(np.float32), (S, S), interpolation=cv2.INTER_LINEAR)
+    hit, unseen = (_enlarged(x.reshape(side, side), S) for x in (hits.mask, hits.mask & ~shown))
+    object_colours = cv2.remap(image, coordinates, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.remap(mask.astype(np.uint8), coordinates, None, cv2.INTER_NEAREST).astype(bool)
+    inside = hit & (covered | unseen)
+    return Synthesised(
+        np.where(inside[..., None], object_colours, crop.sample(_without_object(image, mask))), inside, inside & unseen
+    )
 
 
-def _source_of(sources: Sequence[Photograph], points: Array, normals: Array) -> Array:
-    """Which of the sources has the colours of points (N, 3) of the surface: (N,) number, or UNSEEN."""
-    found, well = np.full(len(points), UNSEEN), np.zeros(len(points), bool)
-    for number, source in enumerate(sources):
-        left = np.flatnonzero(~well)
-        way = inverse_rigid(source.view.cam_T_obj)[:3, 3] - points[left]
-        facing = np.einsum("nd,nd->n", way, normals[left]) > FACING * np.linalg.norm(way, axis=1)
-        left, facing = (x[facing | (found[left] == UNSEEN)] for x in (left, facing))
-        seen = source.view.shape.visible(points[left], inverse_rigid(source.view.cam_T_obj)[:3, 3], SEEN)
-        left, facing = left[seen], facing[seen]
-        taken = facing | (found[left] == UNSEEN)
-        found[left[taken]] = number
-        well[left] |= facing
-    return found
-
-
-def _seen_at(view: View, points: Array) -> Array:
-    """Pixels (N, 2) of a photograph that show points (N, 3) in obj."""
-    return pixels_of(view.frame.camera, transform(view.cam_T_obj, points))
-
-
-def _enlarged(values: Array, mask: Array, side: int) -> Array:
-    """What the True cells of a square grid, flattened, hold (N, 2), on a grid (side, side, 2), also a little around."""
-    grid = np.zeros((len(mask), 3), np.float32)
-    grid[mask] = np.column_stack([values, np.ones(len(values))])
-    cells = int(np.sqrt(len(mask)))
-    large = cv2.resize(grid.reshape(cells, cells, 3), (side, side), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(large[..., :2] / np.maximum(large[..., 2:], 1e-6))
+def _enlarged(mask: Array, side: int) -> Array:
+    return cv2.resize(mask.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def _without_object(image: Array, mask: Array) -> Array:

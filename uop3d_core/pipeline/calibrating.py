@@ -1,8 +1,7 @@
 """A rehearsal: train without some captures, try the result on them, and learn what its estimates are worth.
 
-In: a TrainingSet. Out: Calibration. Held-out views are tried as they are, damaged, and from where nobody photographed
-anything, from loose boxes; beside them crops that show nothing of the category: pieces of the same images in another
-order, and what lies around the object.
+In: a TrainingSet. Out: Calibration. Held-out views are tried as they are and damaged, from loose boxes; beside them
+crops that show nothing of the category: pieces of the same images in another order, and what lies around the object.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import numpy as np
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
-from uop3d_core.correspondence.photographs import Photographs
-from uop3d_core.correspondence.synthesis import moved, outline, synthesise
 from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
@@ -30,7 +27,6 @@ from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Watch, unwatched
-from uop3d_core.types import Mesh
 
 logger = logging.getLogger(__name__)
 
@@ -89,17 +85,17 @@ def _calibration(
 ) -> Calibration:
     """Constants that suit what the estimator makes of held-out views, which are of the captures `names`."""
     solutions, errors, right, others = [], [], [], []
-    photographs = Photographs(training.views)
     for done, index in enumerate(tried):
         progress("calibration", done, len(tried))
-        trials = list(_trials(photographs, index, estimator, np.random.default_rng([seed, index])))
-        for (crop, _, cam_T_own), solution in zip(trials, _solved(estimator, trials), strict=True):
+        view = training.views[index]
+        trials = list(_trials(view, estimator, np.random.default_rng([seed, index])))
+        for (crop, _, shows), solution in zip(trials, _solved(estimator, trials), strict=True):
             if solution is None:
                 continue
-            if cam_T_own is None:
+            if not shows:
                 others.append(solution)
                 continue
-            truth = inverse_rigid(crop.cam_T_crop) @ cam_T_own
+            truth = inverse_rigid(crop.cam_T_crop) @ own_frame(view)
             truth[:3, :3] = training.template.symmetry.nearest(truth[:3, :3], solution.crop_T_obj[0, :3, :3])
             solutions.append(solution)
             errors.append(change_between(solution.crop_T_obj[0], truth))
@@ -111,15 +107,16 @@ def _calibration(
     return fit_calibration(solutions, np.stack(errors), np.array(right), others, max(1, len(names)))
 
 
-def own_frame(cam_T_obj: Array, mesh: Mesh) -> Array:
+def own_frame(view: View) -> Array:
     """cam_T_own (4, 4): obj moved into the middle of the object's own box, translation in units of that box's diagonal.
 
     The rotation is that of obj. Nobody knows the box of an object that was never seen; so this is what an estimate is
     judged by, and what its covariance is about.
     """
-    own = cam_T_obj.copy()
+    mesh = view.shape.mesh
+    own = view.cam_T_obj.copy()
     middle = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    own[:3, 3] = transform(cam_T_obj, middle) / mesh.diameter
+    own[:3, 3] = transform(view.cam_T_obj, middle) / mesh.diameter
     return own
 
 
@@ -132,34 +129,25 @@ def held_out(views: Sequence[View]) -> tuple[list[int], list[str]]:
     return [index for index, view in enumerate(views) if view.capture in names], names
 
 
-Trial = tuple[Crop, Array, Array | None]
-"""A crop, its pixels, and the `own_frame` that it shows; None where it shows none."""
+Trial = tuple[Crop, Array, bool]
 
 
-def _trials(
-    photographs: Photographs, index: int, estimator: PoseEstimator, rng: np.random.Generator
-) -> Iterator[Trial]:
-    """Crops of one view: as it is, damaged, seen from elsewhere, shuffled, beside the object."""
-    photograph = photographs[index]
-    view, image, mask = photograph.view, photograph.image, photograph.mask
-    camera, own = view.frame.camera, own_frame(view.cam_T_obj, view.shape.mesh)
+def _trials(view: View, estimator: PoseEstimator, rng: np.random.Generator) -> Iterator[Trial]:
+    """Crops of one view with their pixels: as it is, damaged, shuffled, beside the object; do they show it?"""
+    image, mask = view.frame.image, view.frame.mask
     box = jittered(mask_box(mask), JITTER, rng)
-    crop = estimator.crop(camera, box)
+    crop = estimator.crop(view.frame.camera, box)
     pixels = crop.sample(image)
-    yield crop, pixels, own
-    yield crop, _damaged(pixels, rng), own
-    yield crop, _shuffled(pixels, rng), None
+    yield crop, pixels, True
+    yield crop, _damaged(pixels, rng), True
+    yield crop, _shuffled(pixels, rng), False
     size = (box[2:] - box[:2]) * rng.uniform(0.3, 0.6)
-    corner = rng.uniform(0, 1, 2) * [camera.width, camera.height]
+    corner = rng.uniform(0, 1, 2) * [view.frame.camera.width, view.frame.camera.height]
     aside = np.concatenate([corner - size / 2, corner + size / 2])
     x, y = np.clip(np.rint(corner), 0, np.array(mask.shape[::-1]) - 1).astype(int)
     if not mask[y, x]:
-        beside = estimator.crop(camera, aside)
-        yield beside, np.where(beside.sample(mask)[..., None], 127, beside.sample(image)).astype(np.uint8), None
-    cam_T_obj = moved(view.cam_T_obj, estimator.model.settings.turn_deg, 0.0, rng)
-    crop = estimator.crop(camera, jittered(outline(view, cam_T_obj), JITTER, rng))
-    made = synthesise(photograph, photographs.nearest(view.capture, cam_T_obj), crop, cam_T_obj)
-    yield crop, made.pixels, own_frame(cam_T_obj, view.shape.mesh)
+        beside = estimator.crop(view.frame.camera, aside)
+        yield beside, np.where(beside.sample(mask)[..., None], 127, beside.sample(image)).astype(np.uint8), False
 
 
 def _damaged(pixels: Array, rng: np.random.Generator) -> Array:
