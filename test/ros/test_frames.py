@@ -56,8 +56,9 @@ def test_a_camera_that_turns_away(
     monkeypatch.setattr(robot, "optical", "turning_optical_frame")
     activate(fixed_frame=fixed_frame)
     broadcaster, odom_T_obj, cam_T_obj = TransformBroadcaster(robot.node), placed(0.4, 0.1), np.eye(4)
-    for degrees in [0] * 30 + [12] * 15:
-        at, odom_T_cam = time.time_ns(), about_y(np.deg2rad(degrees))
+    begin = time.time_ns()
+    for index, degrees in enumerate([0] * 30 + [12] * 15):
+        at, odom_T_cam = begin + round(1e9 * index / HZ), about_y(np.deg2rad(degrees))  # however long answers take
         moved = static_transform("odom", robot.optical, odom_T_cam)
         moved.header.stamp.sec, moved.header.stamp.nanosec = divmod(at, 1_000_000_000)
         broadcaster.sendTransform(moved)
