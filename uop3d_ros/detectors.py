@@ -11,6 +11,7 @@ both in pixels of the input, into which the image is fitted with its proportions
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,7 @@ class TorchvisionDetector:
         from torchvision.models import get_model
 
         folder = Path(self._torch.hub.get_dir()) / "checkpoints"
+        os.environ.setdefault("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # such files hold tensors: nothing in them is run
         try:
             return get_model(architecture, weights=weights)
         except OSError as error:

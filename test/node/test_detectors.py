@@ -91,6 +91,6 @@ def test_what_is_no_detector(tmp_path: Path) -> None:
 
 
 def test_torchvision_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torchvision.models", None)
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
     with pytest.raises(ImportError, match="torchvision is not installed"):
         open_detector("torchvision")

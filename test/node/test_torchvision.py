@@ -81,3 +81,25 @@ def test_what_cannot_be_had(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "hub" / "checkpoints" / path.name).write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(ValueError, match=r"\.pth: not the weights of ssdlite.*delete it"):
         opened()
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_in_a_file_of_weights_is_run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    [path] = (home / "hub" / "checkpoints").iterdir()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save({"weights": Trap(tmp_path / "sprung")}, tmp_path / "hub" / "checkpoints" / path.name)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="not the weights of ssdlite320"):
+        opened()
+    assert not (tmp_path / "sprung").exists()
