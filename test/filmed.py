@@ -66,9 +66,8 @@ def film_box(
     rng = np.random.default_rng(seed)
     floor = _texture(rng, (60, 120), (90, 170))
     sides = [_texture(rng, (150, 255), (20, 90)) for _ in range(5)]
-    for axis, side in zip(
-        (0, 0, 1, 1), sides[:4], strict=True
-    ):  # up is down the rows of the first two, along the others
+    # Up is down the rows of the first two, along those of the others.
+    for axis, side in zip((0, 0, 1, 1), sides[:4], strict=True):
         low, high = (round(share * TEXTURE) for share in plain)
         (side if axis == 0 else side.swapaxes(0, 1))[low:high] = (200, 120, 190)
     K = np.array([[0.9 * width, 0, (width - 1) / 2], [0, 0.9 * width, (height - 1) / 2], [0, 0, 1]])

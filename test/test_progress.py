@@ -22,15 +22,24 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def progress(lines: list[str], clock: Clock) -> ProgressLines:
+    return ProgressLines(lines.append, clock=clock)
+
+
 def work(tell: Callable[[str, int, int], None], clock: Clock, stage: str, first: int, total: int, each_s: float):
     for done in range(first, total + 1):
         tell(stage, done, total)
         clock.now += each_s * (done < total)
 
 
-def test_a_line_at_the_start_now_and_then_and_at_the_end(clock):
-    lines = []
-    work(ProgressLines(lines.append, clock=clock), clock, "features", 0, 100, each_s=1.0)
+def test_a_line_at_the_start_now_and_then_and_at_the_end(progress, lines, clock):
+    work(progress, clock, "features", 0, 100, each_s=1.0)
     assert lines == [
         "features: 0 of 100",
         "features: 30 of 100 (30%), about 70 s left",
@@ -40,16 +49,13 @@ def test_a_line_at_the_start_now_and_then_and_at_the_end(clock):
     ]
 
 
-def test_what_was_done_before_does_not_count_for_the_time_left(clock):
-    lines = []
-    work(ProgressLines(lines.append, clock=clock), clock, "training", 8, 12, each_s=60.0)
+def test_what_was_done_before_does_not_count_for_the_time_left(progress, lines, clock):
+    work(progress, clock, "training", 8, 12, each_s=60.0)
     assert lines[:2] == ["training: 8 of 12", "training: 9 of 12 (75%), about 3 min left"]
     assert lines[-1] == "training: 12 of 12, finished in 4 min" and len(lines) == 5
 
 
-def test_short_stages_have_two_lines_and_finished_ones_one(clock):
-    lines = []
-    progress = ProgressLines(lines.append, clock=clock)
+def test_short_stages_have_two_lines_and_finished_ones_one(progress, lines, clock):
     work(progress, clock, "masks", 0, 10, each_s=0.1)
     for _ in range(3):
         progress("pairs", 66, 66)
@@ -57,9 +63,7 @@ def test_short_stages_have_two_lines_and_finished_ones_one(clock):
     assert lines == ["masks: 0 of 10", "masks: 10 of 10, finished in 1 s", "pairs: 66 of 66", "nothing: 0 of 0"]
 
 
-def test_stages_keep_their_own_time_and_may_come_again(clock):
-    lines = []
-    progress = ProgressLines(lines.append, clock=clock)
+def test_stages_keep_their_own_time_and_may_come_again(progress, lines, clock):
     progress("a", 0, 4)
     clock.now += 40
     progress("b", 0, 2)
@@ -74,9 +78,7 @@ def test_stages_keep_their_own_time_and_may_come_again(clock):
     ]
 
 
-def test_the_clock_may_run_while_nothing_gets_done(clock):
-    lines = []
-    progress = ProgressLines(lines.append, clock=clock)
+def test_the_clock_may_run_while_nothing_gets_done(progress, lines, clock):
     progress("import", 0, 5)
     clock.now += 31
     progress("import", 0, 5)
