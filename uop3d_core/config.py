@@ -138,6 +138,7 @@ class TrainSettings(Settings):
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
     texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
+    damage: float = Field(0.3, ge=0, le=1, description="share of training crops with little detail and with noise")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
 
     @property
@@ -149,7 +150,7 @@ class TrainSettings(Settings):
         """The settings that shape the cached crops; the others can change without computing these again."""
         names = (
             *("cells", "margin", "variants", "components", "shift", "zoom", "roll_deg", "synthesis", "turn_deg"),
-            *("stretch", "occlusion", "texture", "background", "colour", "seed"),
+            *("stretch", "occlusion", "texture", "background", "colour", "damage", "seed"),
         )
         return {name: getattr(self, name) for name in names}
 

@@ -25,6 +25,10 @@ from uop3d_core.raycast import RayCaster
 from uop3d_core.types import Template
 
 IGNORE = -1
+LEAST_DETAIL = 10.0
+"""A degraded crop has up to so many times fewer pixels along its side."""
+MOST_NOISE = 40.0
+"""Grey levels: largest standard deviation of the noise of a degraded crop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,10 @@ class SampleMaker:
         if rng.random() < s.occlusion:
             pixels, hidden = self._occlude(pixels, inside, rng)
         labels, points = self._labels(view, cam_A_obj, crop, inside, hidden, unknown)
-        return Sample(_recolour(pixels, s.colour, rng), labels, points, *_geometry(crop, cam_A_obj))
+        pixels = _recolour(pixels, s.colour, rng)
+        if rng.random() < s.damage:
+            pixels = _degraded(pixels, rng)
+        return Sample(pixels, labels, points, *_geometry(crop, cam_A_obj))
 
     def _placed(self, view: View, mask: Array, rng: np.random.Generator) -> tuple[Crop, Array]:
         """A crop, and the affine (4, 4) map that places the object before it: the view's own, or a moved one."""
@@ -176,3 +183,13 @@ def _recolour(image: Array, strength: float, rng: np.random.Generator) -> Array:
     grey = x.mean(2, keepdims=True)
     saturation = 0.0 if rng.random() < 0.15 * strength else float(np.exp(rng.normal(0, 1.0 * strength)))
     return np.clip((grey + saturation * (x - grey)) * gain, 0, 255).astype(np.uint8)
+
+
+def _degraded(image: Array, rng: np.random.Generator) -> Array:
+    """As things look that are far away, out of focus or in the dark: fewer pixels, and noise."""
+    side = len(image)
+    coarse = max(8, round(side / LEAST_DETAIL ** rng.random()))
+    few = cv2.resize(image, (coarse, coarse), interpolation=cv2.INTER_AREA)
+    x = cv2.resize(few, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    x += rng.normal(0, rng.uniform(0, MOST_NOISE), x.shape)
+    return np.clip(x, 0, 255).astype(np.uint8)
