@@ -1,5 +1,6 @@
 """Training crops: labels are where the posed template says, hidden pixels are clutter, everything is repeatable."""
 
+import cv2
 import numpy as np
 import pytest
 from scenes import film, normal_image, potato
@@ -13,8 +14,9 @@ from uop3d_core.images import mask_box
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Template
 
 PLAIN = TrainSettings(
-    cells=12, variants=3, shift=0, zoom=0, roll_deg=0, synthesis=0, occlusion=0, texture=0, background=0, colour=0
-)
+    cells=12, variants=3, shift=0, zoom=0, roll_deg=0, synthesis=0, occlusion=0, texture=0, background=0, colour=0,
+    damage=0,
+)  # fmt: skip
 STRIDE = 8
 
 
@@ -77,6 +79,17 @@ def test_occluded_pixels_become_clutter(scene: dict) -> None:
     for labels in covered:
         kept = (labels >= 0) & (labels < V)
         assert np.array_equal(labels[kept], free[kept])
+
+
+def test_degraded_crops_lose_detail_and_show_the_same(scene: dict) -> None:
+    clear = list(maker(scene, PLAIN).variants(1))
+    degraded = list(maker(scene, PLAIN.model_copy(update={"damage": 1.0})).variants(1))
+    assert not np.array_equal(degraded[0].image, degraded[1].image)
+    for before, after in zip(clear, degraded, strict=True):
+        assert np.array_equal(before.labels, after.labels) and np.array_equal(before.poses, after.poses)
+        seen, left = (cv2.resize(sample.image, (6, 6), interpolation=cv2.INTER_AREA) for sample in (before, after))
+        assert not np.array_equal(before.image, after.image)
+        assert np.corrcoef(seen.ravel(), left.ravel())[0, 1] > 0.9
 
 
 def test_pixels_that_only_the_instance_covers_get_the_nearest_template_vertex(scene: dict) -> None:
