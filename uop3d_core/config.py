@@ -138,7 +138,7 @@ class TrainSettings(Settings):
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
     texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
-    damage: float = Field(0.3, ge=0, le=1, description="share of training crops with little detail and with noise")
+    damage: float = Field(0.0, ge=0, le=1, description="share of training crops with little detail and with noise")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
 
     @property
