@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from uop3d_core.config import TrainSettings, parse_settings
 from uop3d_core.geometry import Array
 from uop3d_core.stopwatch import Watch, unwatched
@@ -101,7 +99,7 @@ class Learned(ABC):
             "format": FORMAT,
             "category": self.category,
             "backbone": self.backbone_spec,
-            "symmetry": {"axis": self.symmetry.axis.tolist(), "fold": self.symmetry.fold},
+            "symmetry": self.symmetry.to_json(),
             "settings": self.settings.model_dump(),
             "metadata": self.metadata,
         }
@@ -145,8 +143,7 @@ def read_about(text: str | None, where: str) -> dict[str, Any]:
 def describe(about: dict[str, Any], vertices: Array, faces: Array, where: str) -> Description:
     """What the JSON object and the template's arrays (V, 3) and (F, 3) say; errors as in `fitting`."""
     settings = parse_settings(TrainSettings, {"head": "dense", **about["settings"]}, where)  # once the only one
-    turns = about.get("symmetry", {"axis": [0, 0, 1], "fold": 1})
-    symmetry = Symmetry(np.array(turns["axis"], dtype=np.float64), int(turns["fold"]))
+    symmetry = Symmetry.from_json(about["symmetry"], "symmetry") if "symmetry" in about else Symmetry.none()
     template = Template(about["category"], Mesh(vertices, faces), symmetry)
     return Description(about["backbone"], template, settings, about["metadata"])
 

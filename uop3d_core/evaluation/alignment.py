@@ -57,7 +57,7 @@ def evaluate_alignment(alignment: Alignment, labels: Labels, symmetry: Symmetry 
     return {
         "category": alignment.category,
         "symmetry": labels.symmetry,
-        "detected_symmetry": {"axis": symmetry.axis.tolist(), "fold": symmetry.fold},
+        "detected_symmetry": symmetry.to_json(),
         "all": _summarise(errors, names),
         "accepted": _summarise(errors, accepted) if len(accepted) >= 2 else None,
         "captures": captures,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -57,14 +56,6 @@ def read_labels(path: Path) -> Labels:
     split = content.get("inner_split", {})
     split = {key: list(names) for key, names in split.items()} if isinstance(split, dict) else {}
     symmetry = str(content.get("symmetry", ""))
-    group = _parse_group(content.get("symmetry_group"), path)
+    turns = content.get("symmetry_group")
+    group = Symmetry.none() if turns is None else Symmetry.from_json(turns, f"{path}: symmetry_group")
     return Labels(str(content.get("category", "")), label_T_world, symmetry, split, group)
-
-
-def _parse_group(value: Any, path: Path) -> Symmetry:
-    if value is None:
-        return Symmetry.none()
-    try:
-        return Symmetry(np.array(value["axis"], dtype=np.float64), int(value["fold"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: symmetry_group must have an axis (unit vector) and a fold ({error})") from error

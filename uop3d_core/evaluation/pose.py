@@ -87,7 +87,7 @@ def evaluate_pose(
     report = {
         "category": category,
         "symmetry": labels.symmetry,
-        "detected_symmetry": {"axis": link.symmetry.axis.tolist(), "fold": link.symmetry.fold},
+        "detected_symmetry": link.symmetry.to_json(),
         "box_jitter": jitter,
         "score_judged_modulo_symmetry": link.judged_modulo_symmetry,
         "overall": summarise(results),

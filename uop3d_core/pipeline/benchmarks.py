@@ -233,7 +233,7 @@ def _about_link(link: FrameLink) -> dict[str, Any]:
             "fitted_on": list(link.captures),
             "residuals_deg": link.residuals_deg,
         },
-        "detected_symmetry": {"axis": link.symmetry.axis.tolist(), "fold": link.symmetry.fold},
+        "detected_symmetry": link.symmetry.to_json(),
     }
 
 

@@ -71,7 +71,7 @@ def alignment_content(record: AlignmentRecord) -> dict[str, Any]:
         "captures": captures,
         "failed": record.failed,
         "warnings": list(record.alignment.warnings),
-        "symmetry": {"axis": record.symmetry.axis.tolist(), "fold": record.symmetry.fold},
+        "symmetry": record.symmetry.to_json(),
         "axes": BY_HAND if record.axes_by_hand else "found",
         "fingerprint": record.mark,
         "template_sha256": record.template_sha256,
@@ -101,7 +101,8 @@ def parse_alignment(content: Mapping[str, Any], where: Path) -> AlignmentRecord:
         raise ValueError(f'{where}: every one of "founders" must have its fingerprint in "inputs"')
     alignment = Alignment(str(content.get("category", "")), str(reference), captures, tuple(map(str, warnings)))
     mark, sha256 = (str(content.get(key, "")) for key in ("fingerprint", "template_sha256"))
-    symmetry = _parse_symmetry(content.get("symmetry"), f'{where}: "symmetry"')
+    turns = content.get("symmetry")
+    symmetry = Symmetry.none() if turns is None else Symmetry.from_json(turns, f'{where}: "symmetry"')
     by_hand = content.get("axes") == BY_HAND
     return AlignmentRecord(alignment, failed, mark, sha256, symmetry, inputs, tuple(founders), by_hand)
 
@@ -110,15 +111,6 @@ def _parse_texts(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object of texts by capture")
     return {str(name): str(text) for name, text in value.items()}
-
-
-def _parse_symmetry(value: Any, where: str) -> Symmetry:
-    if value is None:
-        return Symmetry.none()
-    try:
-        return Symmetry(np.array(value["axis"], dtype=np.float64), int(value["fold"]))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{where} must have an axis and a fold ({error})") from error
 
 
 def _parse_capture(entry: Any, where: str) -> CaptureAlignment:

@@ -6,6 +6,7 @@ Frames: `world` of a capture, `obj` of the category; a Mesh may be in any.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -129,6 +130,26 @@ class Symmetry:
     def none(cls) -> Symmetry:
         """No symmetry."""
         return cls(np.array([0.0, 0.0, 1.0]), 1)
+
+    @classmethod
+    def from_json(cls, content: Any, where: str) -> Symmetry:
+        """From what `to_json` gave.
+
+        Args:
+            content: the JSON object.
+            where: file and key that it comes from, for the error.
+
+        Raises:
+            ValueError: it has no axis that is a unit vector, or no fold.
+        """
+        try:
+            return cls(np.array(content["axis"], dtype=np.float64), int(content["fold"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where} must have an axis (unit vector) and a fold ({error})") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """For files and reports."""
+        return {"axis": self.axis.tolist(), "fold": self.fold}
 
 
 @dataclass(frozen=True, eq=False)
