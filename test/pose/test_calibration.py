@@ -9,17 +9,19 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from uop3d_core.geometry import change_between, rigid
-from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
+from uop3d_core.pose.calibration import USUAL_MISFIT, Calibration, Solution, fit_calibration
 
 LINEAR = np.diag([1e-6, 1e-6, 4e-5, 2e-5, 3e-5, 1e-5])
 
 
-def solution(agreement: list[float], clarity: float = 0.7, spread: float = 1.0, depth: float = 3.0) -> Solution:
+def solution(
+    agreement: list[float], clarity: float = 0.7, spread: float = 1.0, depth: float = 3.0, misfit: float = USUAL_MISFIT
+) -> Solution:
     poses = [
         rigid(Rotation.from_euler("z", 50 * k, degrees=True).as_matrix(), np.array([0, 0, depth]))
         for k in range(len(agreement))
     ]  # noqa: E501
-    return Solution(np.stack(poses), np.array(agreement), clarity, spread * LINEAR)
+    return Solution(np.stack(poses), np.array(agreement), clarity, spread * LINEAR, misfit)
 
 
 def world(count: int, seed: int) -> tuple[list[Solution], np.ndarray, np.ndarray, list[Solution]]:
@@ -100,6 +102,45 @@ def test_few_views_keep_the_defaults_near() -> None:
 def test_no_views_is_an_error() -> None:
     with pytest.raises(ValueError, match="no held-out view"):
         fit_calibration([], np.zeros((0, 6)), np.zeros(0, bool))
+
+
+def test_keypoints_that_disagree_with_pixels_lower_the_score() -> None:
+    rng = np.random.default_rng(6)
+    misfits = rng.uniform(0.005, 0.2, 300)
+    solutions = [solution([0.6, 0.3], misfit=misfit) for misfit in misfits]
+    right = rng.random(300) < 1 / (1 + (misfits / 0.05) ** 2)
+    found = fit_calibration(solutions, np.full((300, 6), 0.01), right)
+    low, high = (found.probabilities(solution([0.6, 0.3], misfit=misfit))[0][0] for misfit in (0.2, 0.005))
+    assert low < 0.3 and high > 0.8
+    assert Calibration().probabilities(solutions[0])[0][0] == Calibration().probabilities(solutions[-1])[0][0]
+
+
+def test_errors_that_grow_more_slowly_than_the_linearisation_says_are_told() -> None:
+    rng = np.random.default_rng(7)
+    spreads = 10.0 ** rng.uniform(-2, 2, 500)
+    solutions = [solution([0.5], spread=spread) for spread in spreads]
+    errors = np.stack([rng.multivariate_normal(np.zeros(6), 60 * np.sqrt(spread) * LINEAR) for spread in spreads])
+    found = fit_calibration(solutions, errors, np.ones(500, bool))
+    assert 0.4 < found.power < 0.6
+    small, large = (np.trace(found.covariance(solution([0.5], spread=spread))) for spread in (0.1, 10))
+    assert 7 < large / small < 13
+
+
+def test_models_of_before_misfits_count_give_them_no_weight() -> None:
+    old = Calibration().to_json() | {"right": [1.0, 0.5, 0.3, 0.4], "known": [1.0, 0.5, 0.0, 1.5]}
+    del old["power"]
+    found = Calibration.from_json(old)
+    assert found.right == (1.0, 0.5, 0.3, 0.0, 0.4) and found.known == (1.0, 0.5, 0.0, 0.0, 1.5) and found.power == 1
+    near, far = (found.probabilities(solution([0.5], misfit=misfit)) for misfit in (0.01, 0.3))
+    assert near[0] == far[0] and near[1] == far[1]
+
+
+def test_a_head_without_covariance_gets_the_constants() -> None:
+    silent = Solution(solution([0.5]).crop_T_obj, np.array([0.5]), 0.5, np.zeros((6, 6)))
+    for power in (0.5, 1.0):
+        constants = Calibration(power=power)
+        expected = np.array([0.06, 0.06, 0.18, 0.12, 0.12, 0.12]) ** 2
+        np.testing.assert_allclose(constants.covariance(silent), np.diag(expected))
 
 
 def test_errors_carry_the_pose_into_the_truth() -> None:

@@ -1,4 +1,4 @@
-"""A rehearsal: train without some captures, try the result on them, and learn what its estimates are worth.
+"""Rehearsals: train without some captures, try the result on them, and learn what its estimates are worth.
 
 In: a TrainingSet. Out: Calibration. Held-out views are tried as they are and damaged, from loose boxes; beside them
 crops that show nothing of the category: pieces of the same images in another order, and what lies around the object.
@@ -30,8 +30,10 @@ from uop3d_core.stopwatch import Watch, unwatched
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 3
-"""One in so many captures is held out."""
+REHEARSALS = ("rehearsal", "rehearsal_2", "rehearsal_3")
+"""Names of the trainings; each holds out one in so many captures as there are names."""
+ENOUGH = 4
+"""There are more rehearsals until so many captures were held out: two objects say little about how things differ."""
 JITTER = 0.1
 RIGHT_DEG = 30.0
 PIECES = 4
@@ -54,7 +56,7 @@ def calibrate(
         training: what the model is trained on.
         backbone: of the model.
         backbone_spec: how it was asked for.
-        settings: of the training; the rehearsal takes `rehearsal` of its epochs.
+        settings: of the training; a rehearsal takes `rehearsal` of its epochs.
         folder: working folder of the training.
         progress: is told "rehearsal" and "calibration".
         watch: measures the two.
@@ -63,29 +65,41 @@ def calibrate(
         the constants, and the names of the captures that were held out; none where there are fewer than three, of
         which single views are held out instead.
     """
-    held, names = held_out(training.views)
-    rest = sorted(set(range(len(training.views))) - set(held))
-    epochs = max(1, round(settings.epochs * settings.rehearsal))
-    with watch("rehearsal"):
-        network, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
+    parts, names = held_out(training.views)
+    shorter = settings.model_copy(update={"epochs": max(1, round(settings.epochs * settings.rehearsal))})
     about: dict[str, Any] = {"backbone": {"fingerprint": backbone.fingerprint}}
-    estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
-    tried = held if len(held) <= MOST_VIEWS else held[:: -(-len(held) // MOST_VIEWS)]
+    rehearsed = []
+    with watch("rehearsal"):
+        for number, held in enumerate(parts):
+            rest = sorted(set(range(len(training.views))) - set(held))
+            told = _one_of(progress, number, len(parts))
+            network, _ = fit(training, shorter, folder, REHEARSALS[number], rest, told)
+            estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
+            rehearsed += [(index, estimator) for index in held]
     with watch("calibration"):
-        return _calibration(training, estimator, tried, names, settings.seed, progress), names
+        tried = rehearsed[:: -(-len(rehearsed) // MOST_VIEWS)]
+        return _calibration(training, tried, max(1, len(names)), settings.seed, progress), names
+
+
+def _one_of(progress: Progress, before: int, parts: int) -> Progress:
+    """What one of several equal rehearsals tells: how far all of them are."""
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress("rehearsal", before * total + done, parts * total)
+
+    return told
 
 
 def _calibration(
     training: TrainingSet,
-    estimator: PoseEstimator,
-    tried: Sequence[int],
-    names: Sequence[str],
+    tried: Sequence[tuple[int, PoseEstimator]],
+    objects: int,
     seed: int,
     progress: Progress,
 ) -> Calibration:
-    """Constants that suit what the estimator makes of held-out views, which are of the captures `names`."""
+    """Constants that suit what estimators make of views, given by index, which show so many different objects."""
     solutions, errors, right, others = [], [], [], []
-    for done, index in enumerate(tried):
+    for done, (index, estimator) in enumerate(tried):
         progress("calibration", done, len(tried))
         view = training.views[index]
         trials = list(_trials(view, estimator, np.random.default_rng([seed, index])))
@@ -104,7 +118,7 @@ def _calibration(
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
         return Calibration()
-    return fit_calibration(solutions, np.stack(errors), np.array(right), others, max(1, len(names)))
+    return fit_calibration(solutions, np.stack(errors), np.array(right), others, objects)
 
 
 def own_frame(view: View) -> Array:
@@ -120,13 +134,17 @@ def own_frame(view: View) -> Array:
     return own
 
 
-def held_out(views: Sequence[View]) -> tuple[list[int], list[str]]:
-    """Indices of the views that the rehearsal does without, and the captures they are; see `calibrate`."""
-    captures = list(dict.fromkeys(view.capture for view in views))
-    if len(captures) < HELD_OUT:
-        return list(range(0, len(views), HELD_OUT)), []
-    names = captures[HELD_OUT // 2 :: HELD_OUT]
-    return [index for index, view in enumerate(views) if view.capture in names], names
+def held_out(views: Sequence[View]) -> tuple[list[list[int]], list[str]]:
+    """Indices of the views that each rehearsal does without, and the captures that these are; see `calibrate`."""
+    captures, every = list(dict.fromkeys(view.capture for view in views)), len(REHEARSALS)
+    if len(captures) < every:
+        return [list(range(0, len(views), every))], []
+    parts: list[list[str]] = []
+    for first in (every // 2, *(k for k in range(every) if k != every // 2)):
+        if sum(map(len, parts)) < ENOUGH:
+            parts.append(captures[first::every])
+    indices = [[index for index, view in enumerate(views) if view.capture in part] for part in parts]
+    return indices, [name for name in captures if any(name in part for part in parts)]
 
 
 Trial = tuple[Crop, Array, bool]

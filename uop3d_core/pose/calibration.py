@@ -27,6 +27,13 @@ INSIDE = 0.9
 LARGEST_ANGLE = np.pi / 3
 FEWEST = 8
 """Right views that a covariance is fitted to; with fewer the default stays."""
+USUAL_MISFIT, LEAST_MISFIT = 0.05, 1e-3
+"""Sides of the crop: a misfit that says nothing either way, and one that none is less than."""
+WEIGHTS = 5
+SPREAD = ("factor", "power", "turn", "sideways", "away")
+"""Constants of the covariance."""
+USUAL_SIZE = 1e-3
+"""Geometric mean of the standard deviations of a linearised covariance whose size changes nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +45,32 @@ class Solution:
         agreement: (H,) in [0, 1].
         clarity: mean probability that the object's pixels give to the neighbourhood of their likeliest vertex.
         covariance: (6, 6) of the first pose as if all pixels erred independently, see `normal_equations`.
+        misfit: mean distance of keypoints from where the first pose has them, in sides of the crop; USUAL_MISFIT where
+            nobody says where keypoints are.
     """
 
     crop_T_obj: Array
     agreement: Array
     clarity: float
     covariance: Array
+    misfit: float = USUAL_MISFIT
 
     @property
     def evidence(self) -> Array:
-        """(4,) features of the logistic models: log-odds of agreement and of clarity, lead over the second, one."""
+        """(5,) features of the logistic models.
+
+        Log-odds of agreement and of clarity, lead over the second pose, how little keypoints and pixels disagree, one.
+        """
         second = self.agreement[1] if len(self.agreement) > 1 else 0.0
-        return np.array([_logit(self.agreement[0]), _logit(self.clarity), 10 * (self.agreement[0] - second), 1.0])
+        return np.array(
+            [
+                _logit(self.agreement[0]),
+                _logit(self.clarity),
+                10 * (self.agreement[0] - second),
+                float(np.log(USUAL_MISFIT / max(self.misfit, LEAST_MISFIT))),
+                1.0,
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -61,15 +82,17 @@ class Calibration:
         known: weights of the evidence for the category, against something else in the box.
         temperature: difference in agreement that makes another hypothesis e times less likely.
         factor: on the linearised covariance, because pixels do not err independently.
+        power: of its size. Below 1, a pose that the pixels fix ten times as well is less than ten times as good.
         turn: standard deviation in radians about each axis that the linearisation misses.
         sideways, away: of the position across and along the line of sight, as shares of the distance.
         views: held-out views that it was fitted on; 0 for constants by default, which promise nothing.
     """
 
-    right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.5)
-    known: tuple[float, ...] = (1.0, 0.5, 0.0, 1.5)
+    right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.0, 0.5)
+    known: tuple[float, ...] = (1.0, 0.5, 0.0, 0.0, 1.5)
     temperature: float = 0.05
     factor: float = 30.0
+    power: float = 1.0
     turn: float = 0.12
     sideways: float = 0.02
     away: float = 0.06
@@ -77,18 +100,18 @@ class Calibration:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Calibration:
-        """From a model's metadata.
+        """From a model's metadata; models of before the misfit was evidence give it no weight.
 
         Raises:
             ValueError: a constant is missing, unknown or no finite number.
         """
         try:
-            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            values: dict[str, Any] = {k: _weights(v) if isinstance(v, list) else v for k, v in content.items()}
             found = cls(**values)
             numbers = np.concatenate([np.ravel(value) for value in asdict(found).values()]).astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the model's calibration cannot be read ({error})") from error
-        if len(numbers) != 14 or not np.isfinite(numbers).all():
+        if len(numbers) != 2 * WEIGHTS + 7 or not np.isfinite(numbers).all():
             raise ValueError("the model's calibration has missing or infinite constants")
         return found
 
@@ -106,7 +129,7 @@ class Calibration:
 
     def covariance(self, solution: Solution) -> Array:
         """(6, 6) of (dt, w) of the first pose, in the crop's camera."""
-        return _covariance(solution, np.array([self.factor, self.turn, self.sideways, self.away]))
+        return _covariances([solution], np.array([getattr(self, name) for name in SPREAD]))[0]
 
 
 def fit_calibration(
@@ -142,38 +165,51 @@ def fit_calibration(
     fitted: dict[str, Any] = {"right": _plain(weights), "known": _plain(known), "views": len(solutions)}
     near = right & np.isfinite(errors).all(1)
     if near.sum() >= FEWEST:
-        names = ("factor", "turn", "sideways", "away")
-        first = np.array([getattr(start, name) for name in names])
         chosen = [solution for solution, use in zip(solutions, near, strict=True) if use]
-        wider = 1 + 1 / objects if objects else 1.0
-        found = _spread(chosen, errors[near], first) * np.array([wider, *[np.sqrt(wider)] * 3])
-        fitted |= dict(zip(names, map(float, found), strict=True))
+        found = _widened(
+            _spread(chosen, errors[near], np.array([getattr(start, name) for name in SPREAD])),
+            1 + 1 / objects if objects else 1.0,
+        )
+        fitted |= dict(zip(SPREAD, map(float, found), strict=True))
     return Calibration(**fitted)
 
 
-def _covariance(solution: Solution, constants: Array) -> Array:
-    factor, turn, sideways, away = constants
-    depth = solution.crop_T_obj[0, 2, 3]
-    missed = np.array([sideways * depth, sideways * depth, away * depth, turn, turn, turn]) ** 2
-    linear = factor * solution.covariance
-    linear = linear * min(1.0, LARGEST_ANGLE**2 / max(float(np.trace(linear[3:, 3:])), 1e-12))
-    return linear + np.diag(missed)
+def _covariances(solutions: Sequence[Solution], constants: Array) -> Array:
+    """(N, 6, 6) of the first poses, given the constants that SPREAD names."""
+    factor, power, turn, sideways, away = constants
+    linear = np.stack([solution.covariance for solution in solutions])
+    size = np.exp(np.linalg.slogdet(linear)[1] / 12)  # 0 where a head says no covariance, which stays 0
+    linear = factor * linear * (np.maximum(size, 1e-9) / USUAL_SIZE)[:, None, None] ** (2 * (power - 1))
+    angle = np.trace(linear[:, 3:, 3:], axis1=1, axis2=2)
+    linear = linear * np.minimum(1.0, LARGEST_ANGLE**2 / np.maximum(angle, 1e-12))[:, None, None]
+    depth = np.array([solution.crop_T_obj[0, 2, 3] for solution in solutions])[:, None]
+    missed = np.concatenate([depth * [sideways, sideways, away], np.full((len(depth), 3), turn)], axis=1)
+    return np.asarray(linear + missed[:, None] ** 2 * np.eye(6))
+
+
+def _squared_distances(errors: Array, covariances: Array) -> Array:
+    """(N,) squared Mahalanobis lengths of (N, 6)."""
+    return np.asarray((errors * np.linalg.solve(covariances, errors[..., None])[..., 0]).sum(1))
 
 
 def _spread(solutions: Sequence[Solution], errors: Array, start: Array) -> Array:
     """Most likely constants under normal errors, scaled so that the 90 % ellipsoids hold what they should."""
+    doubt = np.where(np.array(SPREAD) == "power", CAUTION, PRIOR)
 
     def cost(logarithms: Array) -> float:
-        total = 0.0
-        for solution, error in zip(solutions, errors, strict=True):
-            covariance = _covariance(solution, np.exp(logarithms))
-            total += np.linalg.slogdet(covariance)[1] + error @ np.linalg.solve(covariance, error)
-        return total + PRIOR * float(((logarithms - np.log(start)) ** 2).sum())
+        covariances = _covariances(solutions, np.exp(logarithms))
+        misfit = np.linalg.slogdet(covariances)[1] + _squared_distances(errors, covariances)
+        return float(misfit.sum() + (doubt * (logarithms - np.log(start)) ** 2).sum())
 
-    best = np.exp(minimize(cost, np.log(start), method="Nelder-Mead", options={"maxiter": 400, "xatol": 0.02}).x)
-    distances = [e @ np.linalg.solve(_covariance(s, best), e) for s, e in zip(solutions, errors, strict=True)]
-    wider = float(np.quantile(distances, INSIDE)) / float(chi2.ppf(INSIDE, 6))
-    return best * np.array([wider, *[np.sqrt(wider)] * 3])
+    best = np.exp(minimize(cost, np.log(start), method="Nelder-Mead", options={"maxiter": 800, "xatol": 0.02}).x)
+    distances = _squared_distances(errors, _covariances(solutions, best))
+    return _widened(best, float(np.quantile(distances, INSIDE)) / float(chi2.ppf(INSIDE, 6)))
+
+
+def _widened(constants: Array, share: float) -> Array:
+    """The constants of covariances that are so many times as large."""
+    exponents = {"factor": 1.0, "power": 0.0}
+    return np.asarray(constants * share ** np.array([exponents.get(name, 0.5) for name in SPREAD]))
 
 
 def _logistic(evidence: Array, truth: Array, start: Array, chances: Array | float = 1.0) -> Array:
@@ -189,6 +225,11 @@ def _logistic(evidence: Array, truth: Array, start: Array, chances: Array | floa
     bounds = [(0.0, None)] * (len(start) - 1) + [(None, None)]
     found: Array = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
     return found
+
+
+def _weights(values: list[float]) -> tuple[float, ...]:
+    """Weights from a model's metadata, that of the misfit 0 where there is none."""
+    return (*values[:3], 0.0, *values[3:]) if len(values) == WEIGHTS - 1 else tuple(values)
 
 
 def _plain(weights: Array) -> tuple[float, ...]:

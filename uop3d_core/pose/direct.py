@@ -65,7 +65,8 @@ class DirectKeypoints(Keypoints):
         matrices = normal_equations(pose, points[None], rays, weights, scale)[0]
         regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6)
         agreement = float(np.mean(missed < threshold))
-        return Solution(pose, np.array([agreement]), self.clarity, np.linalg.inv(regular))
+        misfit = self.distance(points, pose[0])
+        return Solution(pose, np.array([agreement]), self.clarity, np.linalg.inv(regular), misfit)
 
 
 DirectReading = DirectRotation | DirectKeypoints
