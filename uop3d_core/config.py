@@ -109,7 +109,7 @@ class TrainSettings(Settings):
     )
     cells: int = Field(24, ge=8, le=128, description="feature cells along the side of a crop")
     margin: float = Field(1.25, ge=1, le=3, description="side of a crop over the longer side of the object's box")
-    variants: int = Field(6, ge=1, le=200, description="augmented crops made of every frame, and cached")
+    variants: int = Field(8, ge=1, le=200, description="augmented crops made of every frame, and cached")
     components: int = Field(256, ge=8, le=4096, description="backbone channels kept, by principal components")
     width: int = Field(192, ge=16, le=2048, description="channels of the head")
     blocks: int = Field(4, ge=0, le=32, description="residual blocks of the head")
@@ -138,7 +138,7 @@ class TrainSettings(Settings):
     background: float = Field(0.5, ge=0, le=1, description="share of training crops that get another background")
     texture: float = Field(0.3, ge=0, le=1, description="share of training crops whose object is painted over, lightly")
     colour: float = Field(0.3, ge=0, le=1, description="strength of brightness, contrast and colour changes")
-    damage: float = Field(0.0, ge=0, le=1, description="share of training crops with little detail and with noise")
+    damage: float = Field(0.3, ge=0, le=1, description="share of training crops with little detail and with noise")
     seed: int = Field(0, ge=0, description="seed of everything random in training")
 
     @property

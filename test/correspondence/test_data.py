@@ -14,7 +14,17 @@ from uop3d_core.images import mask_box
 from uop3d_core.types import Alignment, CaptureAlignment, Sim3, Template
 
 PLAIN = TrainSettings(
-    cells=12, variants=3, shift=0, zoom=0, roll_deg=0, synthesis=0, occlusion=0, texture=0, background=0, colour=0
+    cells=12,
+    variants=3,
+    shift=0,
+    zoom=0,
+    roll_deg=0,
+    synthesis=0,
+    occlusion=0,
+    texture=0,
+    background=0,
+    colour=0,
+    damage=0,
 )
 STRIDE = 8
 

@@ -24,7 +24,7 @@ from uop3d_core.types import Alignment, CaptureAlignment, Detection, Mesh, Sim3,
 SETTINGS = TrainSettings(
     cells=8, variants=4, components=64, width=48, blocks=1, keypoints=12, epochs=60, batch=8, learning_rate=4e-3,
     context_dropout=0.0, shift=0.0, zoom=0.0, roll_deg=0.0, turn_deg=0.0, stretch=0.0, occlusion=0.0, background=0.0,
-    texture=0.0, colour=0.0,
+    texture=0.0, colour=0.0, damage=0.0,
 )  # fmt: skip
 
 

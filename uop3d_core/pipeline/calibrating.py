@@ -21,12 +21,13 @@ from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.pose import jittered
-from uop3d_core.geometry import Array, change_between, inverse_rigid, rotation_error, transform
+from uop3d_core.geometry import Array, change_between, inverse_rigid, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Watch, unwatched
+from uop3d_core.types import Symmetry
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ REHEARSALS = ("rehearsal", "rehearsal_2", "rehearsal_3")
 ENOUGH = 4
 """There are more rehearsals until so many captures were held out: two objects say little about how things differ."""
 JITTER = 0.1
-RIGHT_DEG = 30.0
 PIECES = 4
 BATCH = 8
 MOST_VIEWS = 120
@@ -98,7 +98,7 @@ def _calibration(
     progress: Progress,
 ) -> Calibration:
     """Constants that suit what estimators make of views, given by index, which show so many different objects."""
-    solutions, errors, right, others = [], [], [], []
+    solutions, errors, others = [], [], []
     for done, (index, estimator) in enumerate(tried):
         progress("calibration", done, len(tried))
         view = training.views[index]
@@ -110,15 +110,20 @@ def _calibration(
                 others.append(solution)
                 continue
             truth = inverse_rigid(crop.cam_T_crop) @ own_frame(view)
-            truth[:3, :3] = training.template.symmetry.nearest(truth[:3, :3], solution.crop_T_obj[0, :3, :3])
             solutions.append(solution)
-            errors.append(change_between(solution.crop_T_obj[0], truth))
-            right.append(np.rad2deg(rotation_error(truth[:3, :3], solution.crop_T_obj[0, :3, :3])) < RIGHT_DEG)
+            errors.append(np.stack([_error(pose, truth, training.template.symmetry) for pose in solution.crop_T_obj]))
     progress("calibration", len(tried), len(tried))
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
         return Calibration()
-    return fit_calibration(solutions, np.stack(errors), np.array(right), others, objects)
+    return fit_calibration(solutions, errors, others, objects)
+
+
+def _error(pose: Array, truth: Array, symmetry: Symmetry) -> Array:
+    """(6,) (dt, w) from a pose (4, 4) to the truth, or to what of symmetric things is as true and nearer."""
+    nearest = truth.copy()
+    nearest[:3, :3] = symmetry.nearest(truth[:3, :3], pose[:3, :3])
+    return change_between(pose, nearest)
 
 
 def own_frame(view: View) -> Array:

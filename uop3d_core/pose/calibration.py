@@ -7,12 +7,12 @@ A score of 0.8 means that four in five such poses are right; a 90 % ellipsoid ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 from scipy.stats import chi2
 
 from uop3d_core.geometry import Array
@@ -23,6 +23,7 @@ PRIOR = 0.05
 """Weight of the default constants, per constant, against that of one view."""
 CAUTION = 5.0
 """The same for the weights of evidence: views of one object resemble each other, and say little about the next one."""
+RIGHT = np.deg2rad(30.0)
 INSIDE = 0.9
 LARGEST_ANGLE = np.pi / 3
 FEWEST = 8
@@ -41,36 +42,34 @@ class Solution:
     """What was found in one crop, before it is weighed.
 
     Attributes:
-        crop_T_obj: (H, 4, 4) distinct poses, the most agreeing first; H >= 1.
+        crop_T_obj: (H, 4, 4) distinct poses, the likeliest first; H >= 1.
         agreement: (H,) in [0, 1].
         clarity: mean probability that the object's pixels give to the neighbourhood of their likeliest vertex.
-        covariance: (6, 6) of the first pose as if all pixels erred independently, see `normal_equations`.
-        misfit: mean distance of keypoints from where the first pose has them, in sides of the crop; USUAL_MISFIT where
-            nobody says where keypoints are.
+        covariance: (H, 6, 6) of the poses as if all pixels erred independently, see `normal_equations`.
+        misfit: (H,) mean distances of keypoints from where the poses have them, in sides of the crop; USUAL_MISFIT
+            where nobody says where keypoints are.
     """
 
     crop_T_obj: Array
     agreement: Array
     clarity: float
     covariance: Array
-    misfit: float = USUAL_MISFIT
+    misfit: Array
 
     @property
     def evidence(self) -> Array:
         """(5,) features of the logistic models.
 
-        Log-odds of agreement and of clarity, lead over the second pose, how little keypoints and pixels disagree, one.
+        Log-odds of agreement and of clarity, lead over the others, how little keypoints and pixels disagree, one.
         """
-        second = self.agreement[1] if len(self.agreement) > 1 else 0.0
-        return np.array(
-            [
-                _logit(self.agreement[0]),
-                _logit(self.clarity),
-                10 * (self.agreement[0] - second),
-                float(np.log(USUAL_MISFIT / max(self.misfit, LEAST_MISFIT))),
-                1.0,
-            ]
-        )
+        first, second = self.agreement[0], self.agreement[1:].max(initial=0.0)
+        apart = np.log(USUAL_MISFIT / max(self.misfit[0], LEAST_MISFIT))
+        return np.array([_logit(first), _logit(self.clarity), 10 * (first - second), apart, 1.0])
+
+    def in_order(self, order: Array) -> Solution:
+        """The same with its poses in another order (H,)."""
+        parts = {name: getattr(self, name)[order] for name in ("crop_T_obj", "agreement", "covariance", "misfit")}
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class Calibration:
         right: weights of the evidence for the rotation being within 30 degrees, given the category.
         known: weights of the evidence for the category, against something else in the box.
         temperature: difference in agreement that makes another hypothesis e times less likely.
+        doubt: logarithm of how much less likely a misfit by USUAL_MISFIT makes a hypothesis.
         factor: on the linearised covariance, because pixels do not err independently.
         power: of its size. Below 1, a pose that the pixels fix ten times as well is less than ten times as good.
         turn: standard deviation in radians about each axis that the linearisation misses.
@@ -91,6 +91,7 @@ class Calibration:
     right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.0, 0.5)
     known: tuple[float, ...] = (1.0, 0.5, 0.0, 0.0, 1.5)
     temperature: float = 0.05
+    doubt: float = 0.0
     factor: float = 30.0
     power: float = 1.0
     turn: float = 0.12
@@ -111,7 +112,7 @@ class Calibration:
             numbers = np.concatenate([np.ravel(value) for value in asdict(found).values()]).astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the model's calibration cannot be read ({error})") from error
-        if len(numbers) != 2 * WEIGHTS + 7 or not np.isfinite(numbers).all():
+        if len(numbers) != 2 * WEIGHTS + 8 or not np.isfinite(numbers).all():
             raise ValueError("the model's calibration has missing or infinite constants")
         return found
 
@@ -119,23 +120,31 @@ class Calibration:
         """For a model's metadata."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    def ranked(self, solution: Solution) -> Solution:
+        """The poses with the likeliest first."""
+        return solution.in_order(np.argsort(-self._standing(solution), kind="stable"))
+
     def probabilities(self, solution: Solution) -> tuple[Array, float]:
-        """Of every pose to be the right one (H,), and of the box showing something else."""
+        """Of every pose of a ranked solution to be the right one (H,), and of the box showing something else."""
         known = float(_sigmoid(solution.evidence @ self.known))
         first = known * float(_sigmoid(solution.evidence @ self.right))
-        likely = np.exp((solution.agreement - solution.agreement[0]) / self.temperature)
-        others = likely[1:] * (known - first) / max(1.0, likely[1:].sum())
-        return np.minimum(np.concatenate([[first], np.minimum(others, first)]), SURE), 1 - known
+        standing = self._standing(solution)
+        likely = np.exp(standing - standing[0])[1:]
+        others = likely * min(first, (known - first) / max(float(likely.sum()), 1e-9))
+        return np.minimum(np.concatenate([[first], others]), SURE), 1 - known
 
     def covariance(self, solution: Solution) -> Array:
         """(6, 6) of (dt, w) of the first pose, in the crop's camera."""
         return _covariances([solution], np.array([getattr(self, name) for name in SPREAD]))[0]
 
+    def _standing(self, solution: Solution) -> Array:
+        """(H,) logarithms of how likely the poses are, up to a common constant."""
+        return _standing(solution, self.temperature, self.doubt)
+
 
 def fit_calibration(
     solutions: Sequence[Solution],
-    errors: Array,
-    right: Array,
+    errors: Sequence[Array],
     others: Sequence[Solution] = (),
     objects: int | None = None,
 ) -> Calibration:
@@ -143,8 +152,7 @@ def fit_calibration(
 
     Args:
         solutions: of N held-out views that show the category.
-        errors: (N, 6) true (dt, w) of their first poses, in the crop's camera; of symmetric things the smallest.
-        right: (N,) bool, whether the rotation is within 30 degrees.
+        errors: of each, (H, 6) true (dt, w) of its poses, in the crop's camera; of symmetric things the smallest.
         others: of crops that show something else.
         objects: how many different things the N views show. A new one is another draw, and few say little about how
             things differ: the covariance is wider by 1 + 1 / objects, as the variance of a prediction is.
@@ -155,6 +163,12 @@ def fit_calibration(
     if not solutions:
         raise ValueError("no held-out view gave a pose: nothing to calibrate with")
     start = Calibration()
+    angles = [np.linalg.norm(each[:, 3:], axis=1) for each in errors]
+    temperature, doubt = _preference(solutions, angles)
+    orders = [np.argsort(-_standing(solution, temperature, doubt), kind="stable") for solution in solutions]
+    solutions = [solution.in_order(order) for solution, order in zip(solutions, orders, strict=True)]
+    firsts = np.stack([each[order[0]] for each, order in zip(errors, orders, strict=True)])
+    right = np.linalg.norm(firsts[:, 3:], axis=1) < RIGHT
     evidence = np.stack([solution.evidence for solution in solutions])
     known = np.array(start.known)
     if others:
@@ -163,21 +177,45 @@ def fit_calibration(
     chances = _sigmoid(evidence @ known)
     weights = _logistic(evidence, right, np.array(start.right), chances)
     fitted: dict[str, Any] = {"right": _plain(weights), "known": _plain(known), "views": len(solutions)}
-    near = right & np.isfinite(errors).all(1)
+    near = right & np.isfinite(firsts).all(1)
     if near.sum() >= FEWEST:
         chosen = [solution for solution, use in zip(solutions, near, strict=True) if use]
         found = _widened(
-            _spread(chosen, errors[near], np.array([getattr(start, name) for name in SPREAD])),
+            _spread(chosen, firsts[near], np.array([getattr(start, name) for name in SPREAD])),
             1 + 1 / objects if objects else 1.0,
         )
         fitted |= dict(zip(SPREAD, map(float, found), strict=True))
-    return Calibration(**fitted)
+    return Calibration(temperature=temperature, doubt=doubt, **fitted)
+
+
+def _standing(solution: Solution, temperature: float, doubt: float) -> Array:
+    return np.asarray(solution.agreement / temperature - doubt * solution.misfit / USUAL_MISFIT)
+
+
+def _preference(solutions: Sequence[Solution], angles: Sequence[Array]) -> tuple[float, float]:
+    """Temperature and doubt under which the right pose is likeliest among those found, where it is among them."""
+    start, lowest, highest = np.log(Calibration().temperature), np.log(0.005), np.log(0.5)
+    concerned = [
+        (solution, int(np.argmin(angle)))
+        for solution, angle in zip(solutions, angles, strict=True)
+        if len(angle) > 1 and angle.min() < RIGHT
+    ]
+
+    def cost(x: Array) -> float:
+        total = PRIOR * (x[0] - start) ** 2 + 0.5 * CAUTION * x[1] ** 2
+        for solution, best in concerned:
+            standing = _standing(solution, np.exp(x[0]), x[1])
+            total += logsumexp(standing) - standing[best]
+        return float(total)
+
+    found = minimize(cost, [start, 0.0], method="L-BFGS-B", bounds=[(lowest, highest), (0.0, None)]).x
+    return float(np.exp(found[0])), float(found[1])
 
 
 def _covariances(solutions: Sequence[Solution], constants: Array) -> Array:
     """(N, 6, 6) of the first poses, given the constants that SPREAD names."""
     factor, power, turn, sideways, away = constants
-    linear = np.stack([solution.covariance for solution in solutions])
+    linear = np.stack([solution.covariance[0] for solution in solutions])
     size = np.exp(np.linalg.slogdet(linear)[1] / 12)  # 0 where a head says no covariance, which stays 0
     linear = factor * linear * (np.maximum(size, 1e-9) / USUAL_SIZE)[:, None, None] ** (2 * (power - 1))
     angle = np.trace(linear[:, 3:, 3:], axis1=1, axis2=2)

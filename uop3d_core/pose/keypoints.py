@@ -57,9 +57,9 @@ class Keypoints:
         """(H,) mean distance of keypoints (K, 3) from their places under (H, 4, 4) poses, in spreads, capped."""
         return np.asarray(np.fmin(self._distances(points, crop_T_obj) / self.spread, FARTHEST).mean(1))
 
-    def distance(self, points: Array, crop_T_obj: Array) -> float:
-        """The same of one pose (4, 4), in sides of the crop."""
-        return float(np.fmin(self._distances(points, crop_T_obj[None]), 1.0).mean())
+    def distance(self, points: Array, crop_T_obj: Array) -> Array:
+        """(H,) the same in sides of the crop."""
+        return np.asarray(np.fmin(self._distances(points, crop_T_obj), 1.0).mean(1))
 
     def _distances(self, points: Array, crop_T_obj: Array) -> Array:
         """(H, K) in sides of the crop; NaN where a point is behind the camera."""
