@@ -182,7 +182,9 @@ class PixelBeliefs:
 def _logsumexp(values: Array) -> Array:
     """(N,) log of the summed exponentials of (N, M) values."""
     highest = values.max(axis=1)
-    return highest + np.log(np.exp(values - highest[:, None]).sum(axis=1))
+    shifted = values - highest[:, None]
+    np.exp(shifted, out=shifted)  # a second such array would cost as much as the exponentials
+    return np.asarray(highest + np.log(shifted.sum(axis=1)))
 
 
 def _likeliest(values: Array, count: int) -> Array:
