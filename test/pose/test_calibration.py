@@ -165,9 +165,11 @@ def test_which_pose_comes_first_is_learned() -> None:
     told, untold = found
     assert 1.5 < told.doubt < 7 and untold.doubt < 0.6 and 0.015 < untold.temperature < 0.027
     disagreeing = two((0.5, 0.48), (0.15, 0.02))
-    np.testing.assert_array_equal(told.ranked(disagreeing).agreement, [0.48, 0.5])
-    np.testing.assert_array_equal(told.ranked(disagreeing).misfit, [0.02, 0.15])
-    np.testing.assert_array_equal(untold.ranked(disagreeing).agreement, [0.5, 0.48])
+    np.testing.assert_array_equal(told.order(disagreeing), [1, 0])
+    np.testing.assert_array_equal(untold.order(disagreeing), [0, 1])
+    turned = disagreeing.in_order(told.order(disagreeing))
+    np.testing.assert_array_equal(turned.misfit, [0.02, 0.15])
+    np.testing.assert_array_equal(turned.crop_T_obj, disagreeing.crop_T_obj[::-1])
 
 
 def test_models_of_before_misfits_count_give_them_no_weight() -> None:

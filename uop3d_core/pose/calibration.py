@@ -120,12 +120,12 @@ class Calibration:
         """For a model's metadata."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-    def ranked(self, solution: Solution) -> Solution:
-        """The poses with the likeliest first."""
-        return solution.in_order(np.argsort(-self._standing(solution), kind="stable"))
+    def order(self, solution: Solution) -> Array:
+        """(H,) indices of the poses, the likeliest first."""
+        return np.argsort(-self._standing(solution), kind="stable")
 
     def probabilities(self, solution: Solution) -> tuple[Array, float]:
-        """Of every pose of a ranked solution to be the right one (H,), and of the box showing something else."""
+        """Of every pose to be the right one (H,), the likeliest first, and of the box showing something else."""
         known = float(_sigmoid(solution.evidence @ self.known))
         first = known * float(_sigmoid(solution.evidence @ self.right))
         standing = self._standing(solution)
@@ -165,7 +165,7 @@ def fit_calibration(
     start = Calibration()
     angles = [np.linalg.norm(each[:, 3:], axis=1) for each in errors]
     temperature, doubt = _preference(solutions, angles)
-    orders = [np.argsort(-_standing(solution, temperature, doubt), kind="stable") for solution in solutions]
+    orders = [replace(start, temperature=temperature, doubt=doubt).order(solution) for solution in solutions]
     solutions = [solution.in_order(order) for solution, order in zip(solutions, orders, strict=True)]
     firsts = np.stack([each[order[0]] for each, order in zip(errors, orders, strict=True)])
     right = np.linalg.norm(firsts[:, 3:], axis=1) < RIGHT

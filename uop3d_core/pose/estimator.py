@@ -180,7 +180,8 @@ class PoseEstimator:
         misfit = USUAL_MISFIT if keypoints is None else keypoints.distance(template.keypoints, poses)
         misfits = np.broadcast_to(misfit, len(poses))
         covariances = self._covariances(objects, poses, scale)
-        return self.calibration.ranked(Solution(poses, agreement, float(clear.mean()), covariances, misfits))
+        found = Solution(poses, agreement, float(clear.mean()), covariances, misfits)
+        return found.in_order(self.calibration.order(found))
 
     def _covariances(self, objects: PixelBeliefs, poses: Array, scale: float) -> Array:
         """(H, 6, 6) of refined poses (H, 4, 4) as if all pixels erred independently."""
