@@ -1,4 +1,4 @@
-"""Rehearsals: train without some captures, try the result on them, and learn what its estimates are worth.
+"""A rehearsal: train without some captures, try the result on them, and learn what its estimates are worth.
 
 In: a TrainingSet. Out: Calibration. Held-out views are tried as they are and damaged, from loose boxes; beside them
 crops that show nothing of the category: pieces of the same images in another order, and what lies around the object.
@@ -21,20 +21,17 @@ from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.pose import jittered
-from uop3d_core.geometry import Array, change_between, inverse_rigid, transform
+from uop3d_core.geometry import Array, change_between, inverse_rigid, rotation_error, transform
 from uop3d_core.images import mask_box
 from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Watch, unwatched
-from uop3d_core.types import Symmetry
 
 logger = logging.getLogger(__name__)
 
-REHEARSALS = ("rehearsal", "rehearsal_2", "rehearsal_3")
-"""Names of the trainings; each holds out one in so many captures as there are names."""
-ENOUGH = 4
-"""There are more rehearsals until so many captures were held out: two objects say little about how things differ."""
+HELD_OUT = 3
+"""One in so many captures is held out."""
 JITTER = 0.1
 PIECES = 4
 BATCH = 8
@@ -56,7 +53,7 @@ def calibrate(
         training: what the model is trained on.
         backbone: of the model.
         backbone_spec: how it was asked for.
-        settings: of the training; a rehearsal takes `rehearsal` of its epochs.
+        settings: of the training; the rehearsal takes `rehearsal` of its epochs.
         folder: working folder of the training.
         progress: is told "rehearsal" and "calibration".
         watch: measures the two.
@@ -65,41 +62,30 @@ def calibrate(
         the constants, and the names of the captures that were held out; none where there are fewer than three, of
         which single views are held out instead.
     """
-    parts, names = held_out(training.views)
-    shorter = settings.model_copy(update={"epochs": max(1, round(settings.epochs * settings.rehearsal))})
-    about: dict[str, Any] = {"backbone": {"fingerprint": backbone.fingerprint}}
-    rehearsed = []
+    held, names = held_out(training.views)
+    rest = sorted(set(range(len(training.views))) - set(held))
+    epochs = max(1, round(settings.epochs * settings.rehearsal))
     with watch("rehearsal"):
-        for number, held in enumerate(parts):
-            rest = sorted(set(range(len(training.views))) - set(held))
-            told = _one_of(progress, number, len(parts))
-            network, _ = fit(training, shorter, folder, REHEARSALS[number], rest, told)
-            estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
-            rehearsed += [(index, estimator) for index in held]
+        network, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
+    about: dict[str, Any] = {"backbone": {"fingerprint": backbone.fingerprint}}
+    estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
+    tried = held if len(held) <= MOST_VIEWS else held[:: -(-len(held) // MOST_VIEWS)]
     with watch("calibration"):
-        tried = rehearsed[:: -(-len(rehearsed) // MOST_VIEWS)]
-        return _calibration(training, tried, max(1, len(names)), settings.seed, progress), names
-
-
-def _one_of(progress: Progress, before: int, parts: int) -> Progress:
-    """What one of several equal rehearsals tells: how far all of them are."""
-
-    def told(stage: str, done: int, total: int) -> None:
-        progress("rehearsal", before * total + done, parts * total)
-
-    return told
+        return _calibration(training, estimator, tried, names, settings.seed, progress), names
 
 
 def _calibration(
     training: TrainingSet,
-    tried: Sequence[tuple[int, PoseEstimator]],
-    objects: int,
+    estimator: PoseEstimator,
+    tried: Sequence[int],
+    names: Sequence[str],
     seed: int,
     progress: Progress,
 ) -> Calibration:
-    """Constants that suit what estimators make of views, given by index, which show so many different objects."""
-    solutions, errors, others = [], [], []
-    for done, (index, estimator) in enumerate(tried):
+    """Constants that suit what the estimator makes of held-out views, which are of the captures `names`."""
+    symmetry = training.template.symmetry
+    solutions, errors, angles, others = [], [], [], []
+    for done, index in enumerate(tried):
         progress("calibration", done, len(tried))
         view = training.views[index]
         trials = list(_trials(view, estimator, np.random.default_rng([seed, index])))
@@ -109,21 +95,17 @@ def _calibration(
             if not shows:
                 others.append(solution)
                 continue
-            truth = inverse_rigid(crop.cam_T_crop) @ own_frame(view)
+            truth, found = inverse_rigid(crop.cam_T_crop) @ own_frame(view), solution.crop_T_obj[:, :3, :3]
+            turns = np.stack([symmetry.nearest(truth[:3, :3], R) for R in found])
+            truth[:3, :3] = turns[0]
             solutions.append(solution)
-            errors.append(np.stack([_error(pose, truth, training.template.symmetry) for pose in solution.crop_T_obj]))
+            errors.append(change_between(solution.crop_T_obj[0], truth))
+            angles.append(rotation_error(turns, found))
     progress("calibration", len(tried), len(tried))
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
         return Calibration()
-    return fit_calibration(solutions, errors, others, objects)
-
-
-def _error(pose: Array, truth: Array, symmetry: Symmetry) -> Array:
-    """(6,) (dt, w) from a pose (4, 4) to the truth, or to what of symmetric things is as true and nearer."""
-    nearest = truth.copy()
-    nearest[:3, :3] = symmetry.nearest(truth[:3, :3], pose[:3, :3])
-    return change_between(pose, nearest)
+    return fit_calibration(solutions, np.stack(errors), angles, others, max(1, len(names)))
 
 
 def own_frame(view: View) -> Array:
@@ -139,17 +121,13 @@ def own_frame(view: View) -> Array:
     return own
 
 
-def held_out(views: Sequence[View]) -> tuple[list[list[int]], list[str]]:
-    """Indices of the views that each rehearsal does without, and the captures that these are; see `calibrate`."""
-    captures, every = list(dict.fromkeys(view.capture for view in views)), len(REHEARSALS)
-    if len(captures) < every:
-        return [list(range(0, len(views), every))], []
-    parts: list[list[str]] = []
-    for first in (every // 2, *(k for k in range(every) if k != every // 2)):
-        if sum(map(len, parts)) < ENOUGH:
-            parts.append(captures[first::every])
-    indices = [[index for index, view in enumerate(views) if view.capture in part] for part in parts]
-    return indices, [name for name in captures if any(name in part for part in parts)]
+def held_out(views: Sequence[View]) -> tuple[list[int], list[str]]:
+    """Indices of the views that the rehearsal does without, and the captures they are; see `calibrate`."""
+    captures = list(dict.fromkeys(view.capture for view in views))
+    if len(captures) < HELD_OUT:
+        return list(range(0, len(views), HELD_OUT)), []
+    names = captures[HELD_OUT // 2 :: HELD_OUT]
+    return [index for index, view in enumerate(views) if view.capture in names], names
 
 
 Trial = tuple[Crop, Array, bool]

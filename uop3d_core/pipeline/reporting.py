@@ -26,7 +26,6 @@ from uop3d_core.config import RunSettings, parse_settings
 from uop3d_core.geometry import Array, inverse_rigid, rotation_angle
 from uop3d_core.images import mask_box
 from uop3d_core.learned import METADATA_KEY, read_about
-from uop3d_core.pipeline.calibrating import REHEARSALS
 from uop3d_core.pipeline.evaluations import alignment_file, pose_file, read_alignment_figures, read_pose_figures
 from uop3d_core.progress import Progress, silent
 from uop3d_core.report.comparison import compare
@@ -43,7 +42,7 @@ MAX_SHOWN = 200
 """Captures with photographs and surfaces; a third of them may be rejected ones. Keeps the file below its limit."""
 PHOTOS, PHOTO_SIDE, PHOTO_MARGIN = 6, 112, 1.2
 MAX_STILL_BYTES = 2_000_000
-TRAININGS = ("training", *REHEARSALS)
+TRAININGS = ("training", "rehearsal")
 STILLS = {"alignment.png": "all captures from three sides"}
 
 

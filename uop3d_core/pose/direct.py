@@ -15,7 +15,7 @@ from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, project, transform
 from uop3d_core.pose.beliefs import TemplateShape
-from uop3d_core.pose.calibration import USUAL_MISFIT, Solution
+from uop3d_core.pose.calibration import Solution
 from uop3d_core.pose.candidates import filling_box, solve_pnp
 from uop3d_core.pose.keypoints import Keypoints
 from uop3d_core.pose.refine import normal_equations, refine
@@ -42,7 +42,7 @@ class DirectRotation:
         The covariance is left to the calibration's constants.
         """
         pose = filling_box(self.crop_R_obj[None].astype(np.float64), template.vertices, self.crop, box)
-        return Solution(pose, np.array([NO_EVIDENCE]), NO_EVIDENCE, np.zeros((1, 6, 6)), np.array([USUAL_MISFIT]))
+        return Solution(pose, np.array([NO_EVIDENCE]), NO_EVIDENCE, np.zeros((6, 6)))
 
 
 class DirectKeypoints(Keypoints):
@@ -65,8 +65,7 @@ class DirectKeypoints(Keypoints):
         matrices = normal_equations(pose, points[None], rays, weights, scale)[0]
         regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6)
         agreement = float(np.mean(missed < threshold))
-        misfit = self.distance(points, pose)
-        return Solution(pose, np.array([agreement]), self.clarity, np.linalg.inv(regular)[None], misfit)
+        return Solution(pose, np.array([agreement]), self.clarity, np.linalg.inv(regular))
 
 
 DirectReading = DirectRotation | DirectKeypoints

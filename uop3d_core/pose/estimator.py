@@ -14,11 +14,11 @@ import numpy as np
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array
+from uop3d_core.geometry import Array, transform
 from uop3d_core.learned import Learned
 from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
-from uop3d_core.pose.calibration import USUAL_MISFIT, Calibration, Solution
+from uop3d_core.pose.calibration import Calibration, Solution
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, keypoint_pnp, pnp
 from uop3d_core.pose.direct import READINGS, DirectReading
 from uop3d_core.pose.refine import normal_equations, refine
@@ -151,10 +151,7 @@ class PoseEstimator:
             return [self._reading(*parts) for parts in zip(crops, *outputs, strict=True)]
 
     def solve(self, beliefs: Reading, box: Array) -> Solution | None:
-        """Distinct poses that explain a crop, given the object's box in it, the likeliest first.
-
-        None where nothing is to be seen.
-        """
+        """Distinct poses that explain a crop, given the object's box in it; None where nothing is to be seen."""
         settings, template = self.settings, self._template
         if not isinstance(beliefs, PixelBeliefs):
             with self._watch("hypotheses"):
@@ -176,23 +173,17 @@ class PoseEstimator:
         if len(poses) == 0 or agreement[0] <= 0:
             return None
         clear = objects.support(template.near, objects.vertices[None, :, 0])[0]
-        keypoints = beliefs.keypoints
-        misfit = USUAL_MISFIT if keypoints is None else keypoints.distance(template.keypoints, poses)
-        misfits = np.broadcast_to(misfit, len(poses))
-        covariances = self._covariances(objects, poses, scale)
-        found = Solution(poses, agreement, float(clear.mean()), covariances, misfits)
-        return found.in_order(self.calibration.order(found))
+        return Solution(poses, agreement, float(clear.mean()), self._covariance(objects, poses[:1], scale))
 
-    def _covariances(self, objects: PixelBeliefs, poses: Array, scale: float) -> Array:
-        """(H, 6, 6) of refined poses (H, 4, 4) as if all pixels erred independently."""
-        points, rays, given = self._constraints(objects, poses)
-        matrices, _, weights = normal_equations(poses, points, rays, given, scale)
-        seen = points @ np.swapaxes(poses[:, :3, :3], 1, 2) + poses[:, None, :3, 3]
-        residual = ((seen[..., :2] / np.maximum(seen[..., 2:], 1e-6) - rays[:, :2]) ** 2).sum(2)
-        variance = (weights * residual).sum(1) / np.maximum(2 * weights.sum(1), 1e-12)
-        trace = np.trace(matrices, axis1=1, axis2=2)
-        regular = matrices + (1e-9 * trace + 1e-12)[:, None, None] * np.eye(6)
-        return variance[:, None, None] * np.linalg.inv(regular)
+    def _covariance(self, objects: PixelBeliefs, pose: Array, scale: float) -> Array:
+        """(6, 6) of a refined pose (1, 4, 4) as if all pixels erred independently."""
+        points, rays, given = self._constraints(objects, pose)
+        matrices, _, weights = normal_equations(pose, points, rays, given, scale)
+        seen = transform(pose[0], points[0])
+        residual = ((seen[:, :2] / np.maximum(seen[:, 2:], 1e-6) - rays[:, :2]) ** 2).sum(1)
+        variance = float((weights[0] * residual).sum() / max(2 * float(weights[0].sum()), 1e-12))
+        regular = matrices[0] + 1e-9 * np.trace(matrices[0]) * np.eye(6) + 1e-12 * np.eye(6)
+        return variance * np.linalg.inv(regular)
 
     def stated(self, detection: Detection, crop: Crop, solution: Solution | None) -> PoseEstimate:
         """A solution as an estimate in the camera of the image, with probabilities and covariance."""

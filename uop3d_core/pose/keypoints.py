@@ -55,13 +55,6 @@ class Keypoints:
 
     def misfit(self, points: Array, crop_T_obj: Array) -> Array:
         """(H,) mean distance of keypoints (K, 3) from their places under (H, 4, 4) poses, in spreads, capped."""
-        return np.asarray(np.fmin(self._distances(points, crop_T_obj) / self.spread, FARTHEST).mean(1))
-
-    def distance(self, points: Array, crop_T_obj: Array) -> Array:
-        """(H,) the same in sides of the crop."""
-        return np.asarray(np.fmin(self._distances(points, crop_T_obj), 1.0).mean(1))
-
-    def _distances(self, points: Array, crop_T_obj: Array) -> Array:
-        """(H, K) in sides of the crop; NaN where a point is behind the camera."""
         seen = np.stack([project(self.crop.K, transform(pose, points)) for pose in crop_T_obj])
-        return np.asarray(np.linalg.norm(seen - self.pixels, axis=2) / self.crop.pixels)
+        apart = np.linalg.norm(seen - self.pixels, axis=2) / (self.spread * self.crop.pixels)
+        return np.asarray(np.fmin(apart, FARTHEST).mean(1))  # NaN where a point is behind the camera

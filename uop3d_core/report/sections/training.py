@@ -26,8 +26,8 @@ def training(content: Content) -> str:
     if charts:
         parts.append(
             '<p class="faint">Means per epoch, over the images trained on: "put right" are pixels whose place on the '
-            "template is told exactly. Rehearsals are shorter trainings without a third of the captures, which "
-            "calibrate the scores.</p>"
+            "template is told exactly. The rehearsal is a second, shorter training without every third capture, which "
+            "calibrates the scores.</p>"
         )
     if content.model is None:
         return "".join([*parts, "<p>There is no model yet.</p>"])
