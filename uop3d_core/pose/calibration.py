@@ -25,6 +25,7 @@ CAUTION = 5.0
 """The same for the weights of evidence: views of one object resemble each other, and say little about the next one."""
 RIGHT = np.deg2rad(30.0)
 TEMPERATURES = (0.005, 0.5)
+"""The lowest and the highest that is believed."""
 INSIDE = 0.9
 LARGEST_ANGLE = np.pi / 3
 FEWEST = 8
