@@ -55,7 +55,7 @@ class Movable:
 
     stride, fingerprint = 8, "movable"
 
-    def to(self, device: str) -> "Movable":
+    def to(self, device: str, **_: object) -> "Movable":
         self.device = device
         return self
 

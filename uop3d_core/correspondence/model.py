@@ -48,7 +48,7 @@ class Trunk(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Backbone features (B, C, h, w) to whitened components (B, components, h, w)."""
-        return F.conv2d(features - self.mean[:, None, None], self.projection[:, :, None, None])
+        return F.conv2d(features, self.projection[:, :, None, None], -self.projection @ self.mean)
 
     def look(self, components: Tensor) -> Tensor:
         """Components (B, components, h, w) to (B, width, h, w) that know their surroundings and where they are."""
@@ -114,11 +114,14 @@ class CorrespondenceNet(Trunk):
         return F.normalize(self.own + self.waves @ self.mixture, dim=1)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """(..., D) unit embeddings to (..., V + 1) logits; the last is clutter (log-sum over its embeddings)."""
-        vertices = embeddings @ self.bank.T
-        clutter = embeddings @ F.normalize(self.clutter, dim=1).T
-        clutter_logit = torch.logsumexp(clutter / self.temperature, dim=-1, keepdim=True)
-        return torch.cat([vertices / self.temperature, clutter_logit], dim=-1)
+        """(..., D) unit embeddings to (..., V + 1) logits; the last is clutter (log-sum over its embeddings).
+
+        That of clutter goes through the product with the bank as one more dimension: joining it on afterwards, or
+        dividing by the temperature there, would copy all logits, which takes longer than the product.
+        """
+        scaled = embeddings / self.temperature
+        clutter = torch.logsumexp(scaled @ F.normalize(self.clutter, dim=1).T, dim=-1, keepdim=True)
+        return torch.cat([scaled, clutter], dim=-1) @ torch.block_diag(self.bank, self.bank.new_ones(1, 1)).T
 
     def say(self, components: Tensor) -> tuple[Tensor, ...]:
         """Components (B, components, h, w) to logits (B, 2h, 2w, V + 1) and offsets (B, 2h, 2w, 3)."""

@@ -38,7 +38,8 @@ class TorchNetwork:
             raise ValueError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
         self._kind = torch.device(device).type
         self._fast = PRECISIONS[precision].get(self._kind)
-        self._backbone, self._network, self._device = backbone.to(device), network.to(device), device
+        self._backbone, self._device = backbone.to(device), device
+        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.stride = backbone.stride
         self.shares = f"{backbone.fingerprint} {device} {self._fast}"
 

@@ -163,7 +163,7 @@ class PoseEstimator:
         threshold = settings.reprojection * float(np.max(box[2:] - box[:2]))
         with self._watch("hypotheses"):
             starts = [
-                pnp(objects, template, threshold, settings),
+                pnp(objects.spread(settings.guided), template, threshold, settings),
                 keypoint_pnp(objects, template, threshold, settings),
                 self._views.best(beliefs, box, settings.refined, DISTINCT),
             ]
