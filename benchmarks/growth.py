@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from measure import write_json
+from measure import aligned, write_json
 from scipy.spatial.transform import Rotation
 
 from uop3d_core.alignment.graph import pair_graph
@@ -209,8 +209,7 @@ def text(rows: dict[str, dict[str, Any]]) -> str:
     """Aligned columns."""
     columns = list(next(iter(rows.values())))
     lines = [["", *columns], *([name, *(f"{row[key]:.6g}" for key in columns)] for name, row in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return aligned(lines)
 
 
 if __name__ == "__main__":

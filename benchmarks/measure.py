@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +78,11 @@ def table(rows: dict[str, dict[str, float]], reference: str) -> str:
         if name != reference:
             ratios = [row[key] / value if key in row and value else None for key, value in columns.items()]
             lines.append([f"{name} / {reference}", *(_text(ratio, "{:.3f}") for ratio in ratios)])
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many cells each as text, the cells of a column below each other."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import write_json
+from measure import aligned, write_json
 
 from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import read_captures
@@ -129,14 +129,13 @@ def _seconds(call: Callable[[], object]) -> float:
 
 def as_table(rows: list[dict[str, float | None]]) -> str:
     """Aligned text, a line per size and number of objects."""
-    forms = {"cells": "{:.0f}", "objects": "{:.0f}", "over_backbone": "{:.2f}", "over_beside": "{:.2f}"}
+    forms = {"over_backbone": "{:.2f}", "over_beside": "{:.2f}"}
     names = ("cells", "objects", *COLUMNS)
     lines = [names] + [
         tuple("-" if row[name] is None else forms.get(name, "{:.0f}").format(row[name]) for name in names)
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return aligned(lines)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ class PoseSettings(Settings):
 
     foreground: float = Field(0.5, gt=0, lt=1, description="pixels less likely to be object are not used")
     max_correspondences: int = Field(1000, ge=8, le=100_000, description="most object pixels that are used")
-    guided: int = Field(300, ge=8, le=100_000, description="object pixels that all but the last refinement uses")
+    guided: int = Field(
+        300, ge=8, le=100_000, description="object pixels that RANSAC and all but the last refinement use"
+    )
     judged: int = Field(1200, ge=8, le=100_000, description="pixels that poses are compared on")
     reprojection: float = Field(0.06, gt=0, le=1, description="inlier threshold, share of the box's longer side")
     iterations: int = Field(1000, ge=10, le=1_000_000, description="most RANSAC iterations")

@@ -48,7 +48,7 @@ class Trunk(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Backbone features (B, C, h, w) to whitened components (B, components, h, w)."""
-        return F.conv2d(features, self.projection[:, :, None, None], -self.projection @ self.mean)
+        return F.conv2d(features, self.projection[:, :, None, None], -(self.projection @ self.mean))
 
     def look(self, components: Tensor) -> Tensor:
         """Components (B, components, h, w) to (B, width, h, w) that know their surroundings and where they are."""
