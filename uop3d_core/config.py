@@ -172,15 +172,15 @@ class PoseSettings(Settings):
     guided: int = Field(
         300, ge=8, le=100_000, description="object pixels that RANSAC and all but the last refinement use"
     )
-    judged: int = Field(1200, ge=8, le=100_000, description="pixels that poses are compared on")
+    judged: int = Field(600, ge=8, le=100_000, description="pixels that poses are compared on")
     reprojection: float = Field(0.06, gt=0, le=1, description="inlier threshold, share of the box's longer side")
     iterations: int = Field(1000, ge=10, le=1_000_000, description="most RANSAC iterations")
     grid: int = Field(1000, ge=1, le=100_000, description="stored views of the template")
     refined: int = Field(8, ge=1, le=1000, description="distinct views that are refined")
-    rounds: int = Field(3, ge=1, le=100, description="refinements, each guided by the one before")
+    rounds: int = Field(2, ge=1, le=100, description="refinements, each guided by the one before")
     hypotheses: int = Field(4, ge=1, le=100, description="distinct poses that are kept")
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
-    keypoints: float = Field(1.0, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
+    keypoints: float = Field(0.3, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
     misfit: float = Field(
         0.01, ge=0, le=10, description="share of agreement that a misfit of keypoints by a spread takes"
     )

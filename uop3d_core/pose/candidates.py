@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 import poselib
+from scipy.spatial import cKDTree
 
 from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
-from uop3d_core.geometry import Array, pixel_rays, rigid, rotation_error, rotation_to, transform
+from uop3d_core.geometry import Array, farthest_points, pixel_rays, rigid, rotation_error, rotation_to, transform
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
 
 MIN_CORRESPONDENCES = 6
 VIEW_CELLS = 16
+VIEW_REGIONS = 256
 VIEW_DISTANCE = 3.0
 """In object units: from where the stored views look."""
 
@@ -77,18 +79,21 @@ def rotation_grid(count: int) -> Array:
 class StoredViews:
     """What the template shows in the cells of its own outline's box, for rotations all around.
 
+    The template is divided into regions, each of the vertices nearest to one of some that are far apart: to see which
+    views are likely, these tell as much as single vertices, and there are fewer of them.
+
     Attributes:
         rotations: (H, 3, 3).
-        shown: (H, cells * cells) vertices, V where nothing is.
     """
 
     def __init__(self, template: TemplateShape, count: int) -> None:
         """Look at the template from `count` rotations."""
         self.rotations = rotation_grid(count)
         self._vertices = template.vertices
-        V = len(self._vertices)
-        self._guide = np.zeros((V + 1, V + 1), dtype=np.float32)  # as numbers; clutter has no neighbours
-        self._guide[:V, :V] = template.guide
+        middles = farthest_points(self._vertices, VIEW_REGIONS)
+        near = template.guide[np.ix_(middles, middles)]
+        self._near = near.astype(np.float32)  # as numbers, for products
+        self._region = np.append(cKDTree(self._vertices[middles]).query(self._vertices)[1], len(middles))
         centre = (np.arange(VIEW_CELLS) + 0.5) / VIEW_CELLS
         ys, xs = np.meshgrid(centre, centre, indexing="ij")
         self._cells = np.stack([xs.ravel(), ys.ravel()], -1)
@@ -98,8 +103,10 @@ class StoredViews:
             flat = points[:, :2] / points[:, 2:]
             low, high = flat.min(0), flat.max(0)
             rays = np.concatenate([low + self._cells * (high - low), np.ones((len(self._cells), 1))], axis=1)
-            shown.append(template.shown(rays, rigid(R, away)[None])[0])
-        self.shown = np.stack(shown)
+            shown.append(self._region[template.shown(rays, rigid(R, away)[None])[0]])
+        regions = np.stack(shown)
+        self._occupied = (regions < len(middles)).astype(np.float32)
+        self._entry = np.arange(len(self._cells)) * (len(middles) + 1) + regions
 
     def best(self, beliefs: PixelBeliefs, box: Array, count: int, apart: float) -> Array:
         """The most agreeing distinct poses (at most count, 4, 4) whose outline fills a box.
@@ -112,18 +119,16 @@ class StoredViews:
         """
         pixels = box[:2] + self._cells * (box[2:] - box[:2])
         row = beliefs.row_at(pixels)
-        nearest, seen = np.maximum(row, 0), row >= 0
-        there = beliefs.take(nearest)
-        V = len(self._vertices)
-        dense = np.zeros((len(pixels), V + 1), dtype=np.float32)
-        np.put_along_axis(dense, there.vertices, there.probabilities.astype(np.float32), axis=1)
-        support = dense @ self._guide
-        support[:, V] = 1 - there.foreground
-        concerned = ((self.shown < V) | (there.foreground > 0.5)) & seen
-        values = support[np.arange(len(pixels)), self.shown]
-        scores = (values * concerned).sum(1) / np.maximum(concerned.sum(1), 1)
-        likely = np.argsort(-scores, kind="stable")[: 20 * count]
-        chosen = likely[distinct(self.rotations[likely], scores[likely], count, apart)]
+        seen, there = row >= 0, beliefs.take(np.maximum(row, 0))
+        P, C = len(pixels), len(self._near)
+        cell = np.arange(P)[:, None] * C + self._region[there.vertices]
+        likely = np.bincount(cell.ravel(), there.probabilities.ravel(), P * C).reshape(P, C).astype(np.float32)
+        occupied = there.foreground > 0.5
+        support = np.column_stack([likely @ self._near, (1 - there.foreground) * occupied]) * seen[:, None]
+        concerned = self._occupied @ (seen & ~occupied).astype(np.float32) + (seen & occupied).sum()
+        scores = support.ravel().take(self._entry).sum(1) / np.maximum(concerned, 1)
+        first = np.argsort(-scores, kind="stable")[: 20 * count]
+        chosen = first[distinct(self.rotations[first], scores[first], count, apart)]
         return fill_box(self.rotations[chosen], self._vertices, beliefs.crop, box)
 
 

@@ -206,15 +206,11 @@ class PoseEstimator:
 
     def _refined(self, poses: Array, objects: PixelBeliefs, judged: PixelBeliefs, scale: float) -> tuple[Array, Array]:
         """Distinct poses (H, 4, 4), the most agreeing first, and their agreement (H,)."""
-        settings = self.settings
-        few = objects.spread(settings.guided)
-        scores = self._agreement(judged, poses)
+        settings, few = self.settings, objects.spread(self.settings.guided)
         for step in range(settings.rounds):
             found = few if step + 1 < settings.rounds else objects
-            better = refine(poses, *self._constraints(found, poses), scale)
-            new = self._agreement(judged, better)
-            poses = np.concatenate([poses, better])
-            scores = np.concatenate([scores, new])
+            poses = refine(poses, *self._constraints(found, poses), scale)
+            scores = self._agreement(judged, poses)
             count = max(settings.refined >> (step + 1), settings.hypotheses)
             keep = distinct(poses[:, :3, :3], scores, count, DISTINCT)
             poses, scores = poses[keep], scores[keep]

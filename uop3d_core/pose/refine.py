@@ -34,21 +34,27 @@ def normal_equations(
     Returns:
         matrices (H, 6, 6), right-hand sides (H, 6), and robust weights (H, N).
     """
-    turned = points @ np.swapaxes(crop_T_obj[:, :3, :3], 1, 2)
-    x = turned + crop_T_obj[:, None, :3, 3]
-    z = np.maximum(x[..., 2], NEAREST)
-    u = x[..., :2] / z[..., None]
-    residual = rays[:, :2] - u
-    robust = weights * (x[..., 2] > NEAREST) / (1 + (residual**2).sum(-1) / scale**2)
-    zero, inverse = np.zeros_like(z), 1 / z
-    J = np.empty((*z.shape, 2, 6))
-    J[..., 0, :3] = np.stack([inverse, zero, -u[..., 0] * inverse], -1)
-    J[..., 1, :3] = np.stack([zero, inverse, -u[..., 1] * inverse], -1)
-    J[..., 3:] = -np.cross(J[..., :3], turned[..., None, :])
-    weighted = J * robust[..., None, None]
-    H, N = z.shape
-    matrices = np.swapaxes(weighted.reshape(H, 2 * N, 6), 1, 2) @ J.reshape(H, 2 * N, 6)
-    right = (weighted.reshape(H, 2 * N, 6) * residual.reshape(H, 2 * N, 1)).sum(1)
+    H, N = points.shape[:2]
+    turned = crop_T_obj[:, :3, :3] @ np.swapaxes(points, 1, 2)
+    depth = turned[:, 2] + crop_T_obj[:, 2, 3:]
+    inverse = 1 / np.maximum(depth, NEAREST)
+    u = (turned[:, :2] + crop_T_obj[:, :2, 3:]) * inverse[:, None]
+    residual = rays[:, :2].T - u
+    robust = weights * (depth > NEAREST) / (1 + (residual**2).sum(1) / scale**2)
+    x, y, z = np.moveaxis(turned * inverse[:, None], 1, 0)
+    root = np.sqrt(robust)
+    x, y, z, inverse = x * root, y * root, z * root, inverse * root
+    J = np.zeros((H, 6, 2, N))  # times the root of the weight; points last, as everything runs along them
+    J[:, 0, 0] = J[:, 1, 1] = inverse
+    np.multiply(-u, inverse[:, None], out=J[:, 2])
+    np.multiply(-u, y[:, None], out=J[:, 3])
+    np.multiply(u, x[:, None], out=J[:, 4])
+    J[:, 3, 1] -= z
+    J[:, 4, 0] += z
+    J[:, 5, 0], J[:, 5, 1] = -y, x
+    J = J.reshape(H, 6, 2 * N)
+    matrices = J @ np.swapaxes(J, 1, 2)
+    right = (J @ (residual * root[:, None]).reshape(H, 2 * N, 1))[..., 0]
     return matrices, right, robust
 
 
