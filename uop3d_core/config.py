@@ -180,7 +180,7 @@ class PoseSettings(Settings):
     rounds: int = Field(2, ge=1, le=100, description="refinements, each guided by the one before")
     hypotheses: int = Field(4, ge=1, le=100, description="distinct poses that are kept")
     guide: float = Field(0.18, gt=0, le=2, description="radius in which a pose guides its pixels, in object units")
-    keypoints: float = Field(0.3, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
+    keypoints: float = Field(0.5, ge=0, le=1000, description="weight of all keypoints over that of all pixels")
     misfit: float = Field(
         0.01, ge=0, le=10, description="share of agreement that a misfit of keypoints by a spread takes"
     )

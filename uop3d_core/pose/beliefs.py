@@ -102,11 +102,12 @@ class PixelBeliefs:
         whole = _logsumexp(logits)
         foreground = 1 - np.exp(logits[:, -1] - whole)
         seen = np.flatnonzero(foreground > FAINT)
-        likeliest = _likeliest(logits[seen, :-1], LIKELIEST)
+        there = logits[seen]
+        likeliest = _likeliest(there[:, :-1], LIKELIEST)
         vertices = np.zeros((len(logits), likeliest.shape[1]), dtype=np.int64)
         probabilities = np.zeros(vertices.shape, dtype=np.float32)
         vertices[seen] = likeliest
-        probabilities[seen] = np.exp(np.take_along_axis(logits[seen], likeliest, axis=1) - whole[seen, None])
+        probabilities[seen] = np.exp(np.take_along_axis(there, likeliest, axis=1) - whole[seen, None])
         beside = Keypoints(crop, *keypoints) if keypoints else None
         offsets = offsets.reshape(-1, 3)[inside]
         return cls(crop, side, pixels[inside], foreground, vertices, probabilities, offsets, beside)
