@@ -52,9 +52,9 @@ def normal_equations(
     J[:, 3, 1] -= z
     J[:, 4, 0] += z
     J[:, 5, 0], J[:, 5, 1] = -y, x
-    J = J.reshape(H, 6, 2 * N)
-    matrices = J @ np.swapaxes(J, 1, 2)
-    right = (J @ (residual * root[:, None]).reshape(H, 2 * N, 1))[..., 0]
+    rows = J.reshape(H, 6, 2 * N)
+    matrices = rows @ np.swapaxes(rows, 1, 2)
+    right = (rows @ (residual * root[:, None]).reshape(H, 2 * N, 1))[..., 0]
     return matrices, right, robust
 
 
