@@ -6,6 +6,8 @@ Everything that is wrong with a message is a ValueError that says what.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from typing import Any
 
 import numpy as np
@@ -65,9 +67,26 @@ class Pixels:
 
     def _converted(self, message: Image, encoding: str) -> Array:
         try:
-            return np.ascontiguousarray(self._bridge.imgmsg_to_cv2(message, encoding))
+            return np.ascontiguousarray(self._bridge.imgmsg_to_cv2(self._native(message), encoding))
         except Exception as error:  # cv_bridge raises many kinds, OpenCV's among them
             raise ValueError(f"image with encoding {message.encoding!r} cannot be converted ({error})") from error
+
+    def _native(self, message: Image) -> Image:
+        """The same image in the byte order of this machine; cv_bridge up to 4.1 cannot swap bytes with NumPy 2."""
+        big = sys.byteorder == "big"
+        if bool(message.is_bigendian) == big:
+            return message
+        kind, _ = self._bridge.encoding_to_dtype_with_channels(message.encoding)
+        numbers = np.frombuffer(message.data, kind, message.step * message.height // np.dtype(kind).itemsize)
+        return Image(
+            header=message.header,
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            step=message.step,
+            is_bigendian=int(big),
+            data=array("B", numbers.byteswap().tobytes()),
+        )
 
     def _decompressed(self, message: CompressedImage) -> Array:
         import cv2

@@ -67,8 +67,15 @@ def test_depth_in_millimetres(pixels: Pixels, big: bool) -> None:
     np.testing.assert_allclose(depth[1:], DEPTH_M[1:], atol=6e-4)
 
 
-def test_depth_in_metres(pixels: Pixels) -> None:
-    np.testing.assert_allclose(pixels.depth(message(DEPTH_M.astype("<f4"), "32FC1")), DEPTH_M, rtol=1e-6)
+@pytest.mark.parametrize("big", [False, True])
+def test_depth_in_metres(pixels: Pixels, big: bool) -> None:
+    metres = DEPTH_M.astype(">f4" if big else "<f4")
+    np.testing.assert_allclose(pixels.depth(message(metres, "32FC1", big=big)), DEPTH_M, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("encoding", "content"), [("rgb8", RGB), ("bgr8", RGB[..., ::-1])])
+def test_bytes_have_no_order(pixels: Pixels, encoding: str, content: np.ndarray) -> None:
+    np.testing.assert_array_equal(pixels.rgb(message(content, encoding, padding=12, big=True)), RGB)
 
 
 def test_other_depth(pixels: Pixels) -> None:

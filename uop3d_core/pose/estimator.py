@@ -220,10 +220,12 @@ class PoseEstimator:
         """What poses (H, 4, 4) are fitted to: points (H, N, 3) in obj, rays (N, 3) that show them, weights (H, N).
 
         Points are those of the pixels, guided by each pose, and the keypoints, which together weigh
-        `PoseSettings.keypoints` times as much as all pixels, each by its own precision.
+        `PoseSettings.keypoints` times as much as all pixels, each by its own precision. A pixel beside the outline that
+        a pose gives the object is guided by its own likeliest vertex: without it nothing would pull the outline there.
         """
         template, keypoints = self._template, objects.keypoints
         centres = template.shown(objects.rays, poses)
+        centres = np.where(centres < len(template.vertices), centres, objects.vertices[None, :, 0])
         points, weights = objects.points(template.guide, centres, template.vertices)
         if keypoints is None:
             return points, objects.rays, weights
