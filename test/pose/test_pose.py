@@ -218,6 +218,17 @@ def estimator(mesh: Mesh) -> PoseEstimator:
     return PoseEstimator(model, TruthfulBackbone())
 
 
+def test_pixels_beside_the_outline_pull_it(estimator: PoseEstimator, beliefs: PixelBeliefs) -> None:
+    away = TRUTH.copy()
+    away[2, 3] *= 1.5
+    objects = beliefs.take(np.flatnonzero(beliefs.foreground > 0.5))
+    _, _, weights = estimator._constraints(objects, away[None])
+    assert (weights > 0.5).mean() > 0.8  # the outline itself holds less than half of them
+    poses, _ = estimator._refined(away[None], objects, beliefs, 0.02)
+    angle, shift = errors(poses[0])
+    assert angle < 2 and shift < 0.05
+
+
 def test_full_image_pose_from_a_loose_box_off_the_centre(estimator: PoseEstimator, mesh: Mesh) -> None:
     image, mask = coordinates_painted(mesh, CAMERA, CAM_T_OBJ)
     box = mask_box(mask) + [-12, 4, 9, 15]
