@@ -7,14 +7,16 @@ backbone included), peak memory. Methods:
     published                  render-and-compare as published: it is told the true translation
     published, not refined     the same without its optimiser
     published, box only        without that help: the translation is what fills the box, by weak perspective
+    published, PyTorch3D       told the translation, and with the renderer that it was published with, where PyTorch3D
+                               is installed; the three before take shortcuts that make them faster
     nearest view               the pose of the training image whose backbone features are most alike
     uop3d                      the box only; once with one object, once with several in the image
     HEAD head                  the box only: models of other heads (train.head), given by --heads
     backbone alone             nothing but the forward pass, with as many crops
 
-"over backbone" is the median over the images of the time of a method over that of the backbone, both measured one after
-the other on the same image. Frames: estimates are cam_R_obj; obj is linked to the frame of the labels by the training
-captures.
+"over_backbone" is the median over the images of the time of a method over that of the backbone, both measured one after
+the other on the same image; "beyond_backbone_s" the median of what it takes longer. Frames: estimates are cam_R_obj;
+obj is linked to the frame of the labels by the training captures.
 
     python benchmarks/pose.py RUN CAPTURES --every 4 --json runs/pose.json
 """
@@ -40,6 +42,7 @@ from uop3d_core.backbones import FeatureBackbone, load_backbone
 from uop3d_core.capture.folder import list_captures, read_captures
 from uop3d_core.capture.frame_lists import check_frames, read_frame_lists
 from uop3d_core.correspondence.checkpoint import Model, load_model
+from uop3d_core.correspondence.model import UPSAMPLING
 from uop3d_core.correspondence.views import pose_of
 from uop3d_core.crops import Crop
 from uop3d_core.evaluation.labels import Labels, read_labels
@@ -54,6 +57,7 @@ from uop3d_core.runs import Run
 from uop3d_core.types import Alignment, Capture, Detection, Frame
 
 PUBLISHED, GRID, UNAIDED = "published", "published, not refined", "published, box only"
+RASTERISED = "published, PyTorch3D"
 NEAREST, OURS, BACKBONE = "nearest view", "uop3d", "backbone alone"
 COLUMNS = ("acc30", "acc15", "acc10", "median_deg", "up_acc10", "up_median_deg")
 NOT_FOUND_DEG = 180.0
@@ -223,7 +227,26 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
         PUBLISHED: lambda view: partial(published, plain, view, aided=True),
         GRID: lambda view: partial(published, grid_only, view, aided=True),
         UNAIDED: lambda view: partial(published, plain, view, aided=False),
+        **rasterised(model, backbone),
     }
+
+
+def rasterised(model: Model, backbone: FeatureBackbone) -> dict[str, Method]:
+    """The published inference with its own renderer; nothing where that is not installed, and it says so."""
+    try:
+        from reference.rasterised import RasterisedInference
+    except ImportError as error:
+        print(f"without '{RASTERISED}': {error}")
+        return {}
+    bank, clutter = vertex_features(model)
+    inference = RasterisedInference(model.template.mesh, bank, clutter, model.settings.cells * UPSAMPLING)
+
+    def rotation(view: View) -> Array:
+        features, crop, K, inside = feature_map(model, backbone, view.frame, view.detections[0])
+        crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj
+        return crop.cam_R_crop @ inference.estimate(features, K, crop_t_obj, inside)[0]
+
+    return {RASTERISED: lambda view: partial(rotation, view)}
 
 
 def box_only(estimator: PoseEstimator, count: int = 1) -> Method:
@@ -261,11 +284,16 @@ def published_rotation(
 ) -> Array:
     """cam_R_obj (3, 3) by render-and-compare, with the view's true translation or the one that fills the box."""
     features, crop, K, inside = feature_map(model, backbone, view.frame, view.detections[0])
-    bank, clutter = F.normalize(model.network.bank.detach(), dim=1), F.normalize(model.network.clutter.detach(), dim=1)
+    bank, clutter = vertex_features(model)
     mesh = model.template.mesh
     box = box_in_crop(crop, np.asarray(view.detections[0].bbox_xyxy))
     crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj if aided else partial(filling_translation, mesh.vertices, crop, box)
     return crop.cam_R_crop @ estimate_rotation(mesh, bank, clutter, features, K, crop_t_obj, settings, inside)[0]
+
+
+def vertex_features(model: Model) -> tuple[Tensor, Tensor]:
+    """Unit features of the template's vertices (V, D), and those of clutter (N, D)."""
+    return F.normalize(model.network.bank.detach(), dim=1), F.normalize(model.network.clutter.detach(), dim=1)
 
 
 def filling_translation(vertices: Array, crop: Crop, box: Array, crop_R_obj: Array) -> Array:
@@ -390,6 +418,7 @@ def compare(candidates: Mapping[str, Method], views: Sequence[View], label_R_obj
         if backbone_of(name) in costs:
             alone = [cost.wall_s for cost in costs[backbone_of(name)]]
             times["over_backbone"] = float(np.median(np.divide(wall, alone)))
+            times["beyond_backbone_s"] = float(np.median(np.subtract(wall, alone)))
         results[name] = {"summary": figures | times, "errors_deg": full, "up_errors_deg": up, "wall_s": wall}
     return results
 
