@@ -1,6 +1,7 @@
 """Calibration: stated probabilities and ellipsoids come true on evidence that was not fitted to."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,48 @@ def test_probabilities_add_up_to_no_more_than_one(fitted: Calibration) -> None:
             assert (np.diff(each) <= 1e-12).all()
 
 
+def with_keypoints(count: int, seed: int) -> tuple[list[Solution], np.ndarray, list[np.ndarray], list[Solution]]:
+    """All agree as well, but poses are right as often as keypoints are clear; of other things they are as clear."""
+    rng = np.random.default_rng(seed)
+    solutions, angles, others = [], [], []
+    for _ in range(count):
+        clear = rng.uniform(0.2, 0.8)
+        solutions.append(replace(solution([0.5, 0.3]), keypoints=clear))
+        angles.append(np.array([0.1, 2.5] if rng.random() < clear else [2.5, 0.1]))
+        others.append(replace(solution([0.1, 0.08], 0.4), keypoints=rng.uniform(0.2, 0.8)))
+    return solutions, np.full((count, 6), 0.01), angles, others
+
+
+def test_clear_keypoints_make_a_pose_likelier_and_nothing_something_else() -> None:
+    found = fit_calibration(*with_keypoints(600, 7))
+    stated = {k: found.probabilities(replace(solution([0.5, 0.3]), keypoints=k)) for k in (0.25, 0.5, 0.75)}
+    for clear, (each, _) in stated.items():
+        assert abs(each[0] - clear) < 0.1
+    assert len({other for _, other in stated.values()}) == 1
+
+
+def test_views_that_hardly_show_the_object_do_not_say_what_it_is_like() -> None:
+    solutions, errors, angles, others = world(200, 8)
+    blurred = [solution([0.05, 0.04], 0.2)] * 100
+    plain = [True] * 200 + [False] * 100
+    sides = np.concatenate([errors, np.full((100, 6), 0.5)]), [*angles, *[np.array([2.0, 2.0])] * 100], others
+    told, untold = (fit_calibration(solutions + blurred, *sides, plain=given) for given in (plain, None))
+    assert told.known == fit_calibration(solutions, errors, angles, others).known
+    assert told.probabilities(others[0])[1] > untold.probabilities(others[0])[1]
+
+
+def test_constants_move_to_a_network_that_is_surer_of_the_same(fitted: Calibration) -> None:
+    fitted = replace(fitted, right=(*fitted.right[:4], 0.4))
+    less = replace(solution([0.5, 0.3], 0.6), keypoints=0.4)
+    more = replace(solution([0.6, 0.35], 0.7), keypoints=0.6)
+    moved = fitted.for_surer(more.evidence - less.evidence)
+    before, something_else = fitted.probabilities(less)
+    after, still = moved.probabilities(more)
+    assert still == fitted.probabilities(more)[1]
+    assert after[0] / (1 - still) == pytest.approx(before[0] / (1 - something_else))
+    assert moved.covariance(more) == pytest.approx(fitted.covariance(more))
+
+
 def test_more_agreement_never_lowers_the_probability(fitted: Calibration) -> None:
     stated = [fitted.probabilities(solution([a, 0.05]))[0][0] for a in np.linspace(0.06, 0.99, 30)]
     assert (np.diff(stated) >= -1e-12).all()
@@ -136,8 +179,26 @@ def test_there_and_back_as_json(fitted: Calibration) -> None:
     assert Calibration.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
 
 
+def test_constants_from_before_keypoints_were_evidence_are_read() -> None:
+    content = Calibration().to_json()
+    content["right"] = content["right"][:4]
+    old = Calibration.from_json(content)
+    for clear in (0.2, 0.8):
+        some = replace(solution([0.5, 0.2]), keypoints=clear)
+        np.testing.assert_allclose(old.probabilities(some)[0], Calibration().probabilities(some)[0])
+
+
 @pytest.mark.parametrize(
-    "content", [{"right": [1.0]}, {"colour": 3}, {"factor": float("nan")}, {"right": "high"}, {"turn": None}]
+    "content",
+    [
+        {"right": [1.0]},
+        {"right": [1.0] * 6},
+        {"known": [1.0] * 5},
+        {"colour": 3},
+        {"factor": float("nan")},
+        {"right": "high"},
+        {"turn": None},
+    ],
 )
 def test_broken_constants_are_refused(content: dict) -> None:
     with pytest.raises(ValueError, match="calibration"):

@@ -1,13 +1,17 @@
 """A rehearsal: train without some captures, try the result on them, and learn what its estimates are worth.
 
-In: a TrainingSet. Out: Calibration. Held-out views are tried as they are and damaged, from loose boxes; beside them
-crops that show nothing of the category: pieces of the same images in another order, and what lies around the object.
+In: a TrainingSet and the network that was trained on it. Out: Calibration. Held-out views are tried as they are,
+damaged and blurred, from loose boxes; beside them crops that show nothing of the category: pieces of the same images
+in another order, and what lies around the object. The rehearsal's network has learned less and is less sure of what it
+sees; by how much is measured on views that both were trained on.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import numpy as np
 from uop3d_core.backbones import FeatureBackbone
 from uop3d_core.config import TrainSettings
 from uop3d_core.correspondence.checkpoint import Model
+from uop3d_core.correspondence.model import Trunk
 from uop3d_core.correspondence.train import TrainingSet, fit
 from uop3d_core.correspondence.views import View
 from uop3d_core.crops import Crop
@@ -27,6 +32,7 @@ from uop3d_core.pose.calibration import Calibration, Solution, fit_calibration
 from uop3d_core.pose.estimator import PoseEstimator
 from uop3d_core.progress import Progress, silent
 from uop3d_core.stopwatch import Watch, unwatched
+from uop3d_core.types import Symmetry
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +42,37 @@ JITTER = 0.1
 PIECES = 4
 BATCH = 8
 MOST_VIEWS = 120
+MOST_FAMILIAR = 30
+BLUR = (0.01, 0.08)
+"""Shares of the crop's side: from what can be made out to where nothing but a blob is left."""
+
+
+class Shows(Enum):
+    """What a crop lets see of the object."""
+
+    PLAINLY = "the object"
+    HARDLY = "perhaps too little of it to place it"
+    NOTHING = "something else"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A crop that the estimator is tried on.
+
+    Attributes:
+        crop: the virtual camera.
+        pixels: (S, S, 3) uint8.
+        shows: what they let see.
+    """
+
+    crop: Crop
+    pixels: Array
+    shows: Shows
 
 
 def calibrate(
     training: TrainingSet,
+    network: Trunk,
     backbone: FeatureBackbone,
     backbone_spec: str,
     settings: TrainSettings,
@@ -51,6 +84,7 @@ def calibrate(
 
     Args:
         training: what the model is trained on.
+        network: of the model, trained.
         backbone: of the model.
         backbone_spec: how it was asked for.
         settings: of the training; the rehearsal takes `rehearsal` of its epochs.
@@ -66,46 +100,66 @@ def calibrate(
     rest = sorted(set(range(len(training.views))) - set(held))
     epochs = max(1, round(settings.epochs * settings.rehearsal))
     with watch("rehearsal"):
-        network, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
+        less, _ = fit(training, settings.model_copy(update={"epochs": epochs}), folder, "rehearsal", rest, progress)
     about: dict[str, Any] = {"backbone": {"fingerprint": backbone.fingerprint}}
-    estimator = PoseEstimator(Model(backbone_spec, training.template, settings, network, about), backbone)
-    tried = held if len(held) <= MOST_VIEWS else held[:: -(-len(held) // MOST_VIEWS)]
+    rehearsed, final = (
+        PoseEstimator(Model(backbone_spec, training.template, settings, each, about), backbone)
+        for each in (less, network)
+    )
+    tried, familiar = _some(held, MOST_VIEWS), _some(rest, MOST_FAMILIAR)
+
+    def trials(views: Sequence[int], before: int) -> Iterator[tuple[View, list[Trial]]]:
+        for done, index in enumerate(views):
+            progress("calibration", before + done, len(tried) + len(familiar))
+            view = training.views[index]
+            yield view, list(_trials(view, rehearsed, np.random.default_rng([settings.seed, index])))
+
     with watch("calibration"):
-        return _calibration(training, estimator, tried, names, settings.seed, progress), names
+        found = _calibration(rehearsed, trials(tried, 0), training.template.symmetry, max(1, len(names)))
+        found = found.for_surer(_surer(final, rehearsed, (each for _, each in trials(familiar, len(tried)))))
+        progress("calibration", len(tried) + len(familiar), len(tried) + len(familiar))
+    return found, names
+
+
+def _some(views: Sequence[int], count: int) -> Sequence[int]:
+    """At most so many of them, evenly chosen."""
+    return views[:: max(1, -(-len(views) // count))]
 
 
 def _calibration(
-    training: TrainingSet,
-    estimator: PoseEstimator,
-    tried: Sequence[int],
-    names: Sequence[str],
-    seed: int,
-    progress: Progress,
+    estimator: PoseEstimator, tried: Iterable[tuple[View, list[Trial]]], symmetry: Symmetry, objects: int
 ) -> Calibration:
-    """Constants that suit what the estimator makes of held-out views, which are of the captures `names`."""
-    symmetry = training.template.symmetry
-    solutions, errors, angles, others = [], [], [], []
-    for done, index in enumerate(tried):
-        progress("calibration", done, len(tried))
-        view = training.views[index]
-        trials = list(_trials(view, estimator, np.random.default_rng([seed, index])))
-        for (crop, _, shows), solution in zip(trials, _solved(estimator, trials), strict=True):
+    """Constants that suit what the estimator makes of trials of held-out views, which are of so many objects."""
+    solutions, errors, angles, plain, others = [], [], [], [], []
+    for view, trials in tried:
+        for trial, solution in zip(trials, _solved(estimator, trials), strict=True):
             if solution is None:
                 continue
-            if not shows:
+            if trial.shows == Shows.NOTHING:
                 others.append(solution)
                 continue
-            truth, found = inverse_rigid(crop.cam_T_crop) @ own_frame(view), solution.crop_T_obj[:, :3, :3]
+            truth, found = inverse_rigid(trial.crop.cam_T_crop) @ own_frame(view), solution.crop_T_obj[:, :3, :3]
             turns = np.stack([symmetry.nearest(truth[:3, :3], R) for R in found])
             truth[:3, :3] = turns[0]
             solutions.append(solution)
             errors.append(change_between(solution.crop_T_obj[0], truth))
             angles.append(rotation_error(turns, found))
-    progress("calibration", len(tried), len(tried))
+            plain.append(trial.shows == Shows.PLAINLY)
     if not solutions:
         logger.warning("no held-out view gave a pose: probabilities and covariances are not calibrated")
         return Calibration()
-    return fit_calibration(solutions, np.stack(errors), angles, others, max(1, len(names)))
+    return fit_calibration(solutions, np.stack(errors), angles, others, objects, plain)
+
+
+def _surer(final: PoseEstimator, rehearsed: PoseEstimator, familiar: Iterable[list[Trial]]) -> Array:
+    """(5,) by how much more evidence one network has in the mean than the other, of what both were trained on."""
+    more = [np.zeros(5)]
+    for trials in familiar:
+        showing = [trial for trial in trials if trial.shows != Shows.NOTHING]
+        for one, other in zip(_solved(final, showing), _solved(rehearsed, showing), strict=True):
+            if one is not None and other is not None:
+                more.append(one.evidence - other.evidence)
+    return np.asarray(np.sum(more, axis=0) / max(1, len(more) - 1))
 
 
 def own_frame(view: View) -> Array:
@@ -130,25 +184,24 @@ def held_out(views: Sequence[View]) -> tuple[list[int], list[str]]:
     return [index for index, view in enumerate(views) if view.capture in names], names
 
 
-Trial = tuple[Crop, Array, bool]
-
-
 def _trials(view: View, estimator: PoseEstimator, rng: np.random.Generator) -> Iterator[Trial]:
-    """Crops of one view with their pixels: as it is, damaged, shuffled, beside the object; do they show it?"""
+    """Crops of one view: as it is, damaged, shuffled, beside the object, blurred."""
     image, mask = view.frame.image, view.frame.mask
     box = jittered(mask_box(mask), JITTER, rng)
     crop = estimator.crop(view.frame.camera, box)
     pixels = crop.sample(image)
-    yield crop, pixels, True
-    yield crop, _damaged(pixels, rng), True
-    yield crop, _shuffled(pixels, rng), False
+    yield Trial(crop, pixels, Shows.PLAINLY)
+    yield Trial(crop, _damaged(pixels, rng), Shows.PLAINLY)
+    yield Trial(crop, _shuffled(pixels, rng), Shows.NOTHING)
     size = (box[2:] - box[:2]) * rng.uniform(0.3, 0.6)
     corner = rng.uniform(0, 1, 2) * [view.frame.camera.width, view.frame.camera.height]
     aside = np.concatenate([corner - size / 2, corner + size / 2])
     x, y = np.clip(np.rint(corner), 0, np.array(mask.shape[::-1]) - 1).astype(int)
     if not mask[y, x]:
         beside = estimator.crop(view.frame.camera, aside)
-        yield beside, np.where(beside.sample(mask)[..., None], 127, beside.sample(image)).astype(np.uint8), False
+        covered = np.where(beside.sample(mask)[..., None], 127, beside.sample(image)).astype(np.uint8)
+        yield Trial(beside, covered, Shows.NOTHING)
+    yield Trial(crop, _blurred(pixels, rng.uniform(*BLUR)), Shows.HARDLY)
 
 
 def _damaged(pixels: Array, rng: np.random.Generator) -> Array:
@@ -161,9 +214,14 @@ def _damaged(pixels: Array, rng: np.random.Generator) -> Array:
         covered[low[1] : high[1], low[0] : high[0]] = rng.integers(0, 256, 3)
         return covered
     if kind == 1:
-        return cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.005, 0.02) * side)
+        return _blurred(pixels, rng.uniform(0.005, 0.02))
     noisy = pixels * rng.uniform(0.3, 0.8) + rng.normal(0, rng.uniform(5, 25), pixels.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _blurred(pixels: Array, share: float) -> Array:
+    """As by a Gaussian whose standard deviation is a share of the side."""
+    return cv2.GaussianBlur(pixels, (0, 0), share * len(pixels))
 
 
 def _shuffled(pixels: Array, rng: np.random.Generator) -> Array:
@@ -178,7 +236,7 @@ def _shuffled(pixels: Array, rng: np.random.Generator) -> Array:
 def _solved(estimator: PoseEstimator, trials: Sequence[Trial]) -> list[Solution | None]:
     solutions: list[Solution | None] = []
     for start in range(0, len(trials), BATCH):
-        crops = [crop for crop, _, _ in trials[start : start + BATCH]]
-        beliefs = estimator.beliefs([pixels for _, pixels, _ in trials[start : start + BATCH]], crops)
+        some = trials[start : start + BATCH]
+        beliefs = estimator.beliefs([trial.pixels for trial in some], [trial.crop for trial in some])
         solutions += [estimator.solve(found, estimator.framed(found.crop)) for found in beliefs]
     return solutions

@@ -214,7 +214,9 @@ def train(
         with clock("training"):
             network, provenance = fit(training, settings.train, folder, "training", progress=progress)
         if settings.train.rehearsal > 0:
-            calibration, held = calibrate(training, backbone, record.backbone, settings.train, folder, progress, clock)
+            calibration, held = calibrate(
+                training, network, backbone, record.backbone, settings.train, folder, progress, clock
+            )
             provenance |= {"calibration": calibration.to_json(), "held_out_in_rehearsal": held}
         metadata = {
             **provenance,

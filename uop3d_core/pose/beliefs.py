@@ -157,11 +157,10 @@ class PixelBeliefs:
 
         Args:
             near: (V, V) bool neighbourhoods.
-            centres: (H, N) vertices; V stands for clutter, which shows no point and gets no weight.
+            centres: (H, N) vertices.
             vertices: (V, 3) positions in obj.
         """
-        close = near[np.minimum(centres, len(near) - 1)[..., None], self.vertices[None]]
-        weights = close * self.probabilities * (centres < len(near))[..., None]
+        weights = near[centres[..., None], self.vertices[None]] * self.probabilities
         mass = weights.sum(-1)
         points = np.einsum("hnk,nkd->hnd", weights, vertices[self.vertices]) / np.maximum(mass, 1e-12)[..., None]
         return points + self.offsets, mass

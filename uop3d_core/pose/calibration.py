@@ -7,7 +7,7 @@ A score of 0.8 means that four in five such poses are right; a 90 % ellipsoid ho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ INSIDE = 0.9
 LARGEST_ANGLE = np.pi / 3
 FEWEST = 8
 """Right views that a covariance is fitted to; with fewer the default stays."""
+NOTHING_SAID = 0.5
+"""Probability that stands for no evidence: its log-odds are 0."""
+CONSTANT = 3
+"""Where the evidence has its one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +45,24 @@ class Solution:
         agreement: (H,) in [0, 1].
         clarity: mean probability that the object's pixels give to the neighbourhood of their likeliest vertex.
         covariance: (6, 6) of the first pose as if all pixels erred independently, see `normal_equations`.
+        keypoints: clarity of the keypoints that the network says beside its pixels.
     """
 
     crop_T_obj: Array
     agreement: Array
     clarity: float
     covariance: Array
+    keypoints: float = NOTHING_SAID
 
     @property
     def evidence(self) -> Array:
-        """(4,) features of the logistic models: log-odds of agreement and of clarity, lead over the second, one."""
+        """(5,) features of the logistic models, all in steps that mean about as much.
+
+        Log-odds of agreement and of clarity, lead over the second, one, log-odds of the keypoints' clarity.
+        """
         second = self.agreement[1] if len(self.agreement) > 1 else 0.0
-        return np.array([_logit(self.agreement[0]), _logit(self.clarity), 10 * (self.agreement[0] - second), 1.0])
+        lead = 10 * (self.agreement[0] - second)
+        return np.array([_logit(self.agreement[0]), _logit(self.clarity), lead, 1.0, 4 * _logit(self.keypoints)])
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,8 @@ class Calibration:
 
     Attributes:
         right: weights of the evidence for the rotation being within 30 degrees, given the category.
-        known: weights of the evidence for the category, against something else in the box.
+        known: weights of the first four for the category, against something else in the box. Where keypoints cannot be
+            told apart, the object may be out of focus; that does not make it something else.
         temperature: difference in agreement that makes another hypothesis e times less likely.
         factor: on the linearised covariance, because pixels do not err independently.
         turn: standard deviation in radians about each axis that the linearisation misses.
@@ -69,7 +80,7 @@ class Calibration:
         views: held-out views that it was fitted on; 0 for constants by default, which promise nothing.
     """
 
-    right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.5)
+    right: tuple[float, ...] = (1.0, 0.5, 0.3, 0.5, 0.0)
     known: tuple[float, ...] = (1.0, 0.5, 0.0, 1.5)
     temperature: float = 0.05
     factor: float = 30.0
@@ -91,7 +102,8 @@ class Calibration:
             numbers = np.concatenate([np.ravel(value) for value in asdict(found).values()]).astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the model's calibration cannot be read ({error})") from error
-        if len(numbers) != 14 or not np.isfinite(numbers).all():
+        once = len(found.right) == len(found.known)  # keypoints were no evidence
+        if len(numbers) != (14 if once else 15) or len(found.known) != 4 or not np.isfinite(numbers).all():
             raise ValueError("the model's calibration has missing or infinite constants")
         return found
 
@@ -101,11 +113,20 @@ class Calibration:
 
     def probabilities(self, solution: Solution) -> tuple[Array, float]:
         """Of every pose to be the right one (H,), and of the box showing something else."""
-        known = float(_sigmoid(solution.evidence @ self.known))
-        first = known * float(_sigmoid(solution.evidence @ self.right))
+        known, right = (float(_chances(solution.evidence, np.array(weights))) for weights in (self.known, self.right))
+        first = known * right
         likely = np.exp((solution.agreement - solution.agreement[0]) / self.temperature)
         others = likely[1:] * (known - first) / max(1.0, likely[1:].sum())
         return np.minimum(np.concatenate([[first], np.minimum(others, first)]), SURE), 1 - known
+
+    def for_surer(self, by: Array) -> Calibration:
+        """Constants of another network than they were fitted to, which has (5,) more evidence of the same objects.
+
+        It has no more of other things, so what tells these apart stays.
+        """
+        right = np.array(self.right)
+        right[CONSTANT] -= right @ by[: len(right)]
+        return replace(self, right=_plain(right))
 
     def covariance(self, solution: Solution) -> Array:
         """(6, 6) of (dt, w) of the first pose, in the crop's camera."""
@@ -118,6 +139,7 @@ def fit_calibration(
     angles: Sequence[Array],
     others: Sequence[Solution] = (),
     objects: int | None = None,
+    plain: Sequence[bool] | None = None,
 ) -> Calibration:
     """Constants from held-out views.
 
@@ -128,6 +150,7 @@ def fit_calibration(
         others: of crops that show something else.
         objects: how many different things the N views show. A new one is another draw, and few say little about how
             things differ: the covariance is wider by 1 + 1 / objects, as the variance of a prediction is.
+        plain: which of the N views show the object so plainly that it could not be something else; None for all.
 
     Raises:
         ValueError: there are no views.
@@ -139,10 +162,10 @@ def fit_calibration(
     evidence = np.stack([solution.evidence for solution in solutions])
     known = np.array(start.known)
     if others:
-        everything = np.concatenate([evidence, np.stack([solution.evidence for solution in others])])
-        known = _logistic(everything, np.arange(len(everything)) < len(evidence), known)
-    chances = _sigmoid(evidence @ known)
-    weights = _logistic(evidence, right, np.array(start.right), chances)
+        clear = evidence if plain is None else evidence[np.asarray(plain, bool)]
+        everything = np.concatenate([clear, np.stack([solution.evidence for solution in others])])
+        known = _logistic(everything, np.arange(len(everything)) < len(clear), known)
+    weights = _logistic(evidence, right, np.array(start.right), _chances(evidence, known))
     fitted: dict[str, Any] = {
         "right": _plain(weights),
         "known": _plain(known),
@@ -210,10 +233,10 @@ def _logistic(evidence: Array, truth: Array, start: Array, chances: Array | floa
     """
 
     def cost(weights: Array) -> float:
-        p = np.clip(chances * _sigmoid(evidence @ weights), 1e-9, 1 - 1e-9)
+        p = np.clip(chances * _chances(evidence, weights), 1e-9, 1 - 1e-9)
         return -float(np.log(np.where(truth, p, 1 - p)).sum()) + 0.5 * CAUTION * float(((weights - start) ** 2).sum())
 
-    bounds = [(0.0, None)] * (len(start) - 1) + [(None, None)]
+    bounds = [(None if index == CONSTANT else 0.0, None) for index in range(len(start))]
     found: Array = minimize(cost, start, method="L-BFGS-B", bounds=bounds).x
     return found
 
@@ -227,5 +250,6 @@ def _logit(p: float) -> float:
     return float(np.log(p / (1 - p)))
 
 
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(expit(x))
+def _chances(evidence: Array, weights: Array) -> Array:
+    """Probabilities by a logistic model of (..., 5) evidence, of which it weighs the first ones."""
+    return np.asarray(expit(evidence[..., : len(weights)] @ weights))

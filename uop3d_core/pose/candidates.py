@@ -91,8 +91,7 @@ class StoredViews:
         self.rotations = rotation_grid(count)
         self._vertices = template.vertices
         middles = farthest_points(self._vertices, VIEW_REGIONS)
-        near = template.guide[np.ix_(middles, middles)]
-        self._near = near.astype(np.float32)  # as numbers, for products
+        self._near = template.guide[np.ix_(middles, middles)].astype(np.float32)  # as numbers, for products
         self._region = np.append(cKDTree(self._vertices[middles]).query(self._vertices)[1], len(middles))
         centre = (np.arange(VIEW_CELLS) + 0.5) / VIEW_CELLS
         ys, xs = np.meshgrid(centre, centre, indexing="ij")

@@ -15,13 +15,10 @@ from uop3d_core.config import PoseSettings
 from uop3d_core.crops import Crop
 from uop3d_core.geometry import Array, project, transform
 from uop3d_core.pose.beliefs import TemplateShape
-from uop3d_core.pose.calibration import Solution
+from uop3d_core.pose.calibration import NOTHING_SAID, Solution
 from uop3d_core.pose.candidates import filling_box, solve_pnp
 from uop3d_core.pose.keypoints import Keypoints
 from uop3d_core.pose.refine import normal_equations, refine
-
-NO_EVIDENCE = 0.5
-"""Agreement and clarity where the network says nothing of how sure it is: their log-odds are 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +36,10 @@ class DirectRotation:
     def solution(self, template: TemplateShape, box: Array, settings: PoseSettings) -> Solution:
         """The pose with this rotation whose outline fills a box (4,) of the crop.
 
-        The covariance is left to the calibration's constants.
+        The covariance is left to the calibration's constants: the network says nothing of how sure it is.
         """
         pose = filling_box(self.crop_R_obj[None].astype(np.float64), template.vertices, self.crop, box)
-        return Solution(pose, np.array([NO_EVIDENCE]), NO_EVIDENCE, np.zeros((6, 6)))
+        return Solution(pose, np.array([NOTHING_SAID]), NOTHING_SAID, np.zeros((6, 6)))
 
 
 class DirectKeypoints(Keypoints):

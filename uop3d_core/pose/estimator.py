@@ -18,7 +18,7 @@ from uop3d_core.geometry import Array, transform
 from uop3d_core.learned import Learned
 from uop3d_core.models import read_model
 from uop3d_core.pose.beliefs import PixelBeliefs, TemplateShape
-from uop3d_core.pose.calibration import Calibration, Solution
+from uop3d_core.pose.calibration import NOTHING_SAID, Calibration, Solution
 from uop3d_core.pose.candidates import StoredViews, box_in_crop, distinct, keypoint_pnp, pnp
 from uop3d_core.pose.direct import READINGS, DirectReading
 from uop3d_core.pose.refine import normal_equations, refine
@@ -173,7 +173,8 @@ class PoseEstimator:
         if len(poses) == 0 or agreement[0] <= 0:
             return None
         clear = objects.support(template.near, objects.vertices[None, :, 0])[0]
-        return Solution(poses, agreement, float(clear.mean()), self._covariance(objects, poses[:1], scale))
+        beside = NOTHING_SAID if beliefs.keypoints is None else beliefs.keypoints.clarity
+        return Solution(poses, agreement, float(clear.mean()), self._covariance(objects, poses[:1], scale), beside)
 
     def _covariance(self, objects: PixelBeliefs, pose: Array, scale: float) -> Array:
         """(6, 6) of a refined pose (1, 4, 4) as if all pixels erred independently."""
