@@ -153,13 +153,13 @@ def _calibration(
 
 def _surer(final: PoseEstimator, rehearsed: PoseEstimator, familiar: Iterable[list[Trial]]) -> Array:
     """(5,) by how much more evidence one network has in the mean than the other, of what both were trained on."""
-    more = [np.zeros(5)]
+    more = []
     for trials in familiar:
         showing = [trial for trial in trials if trial.shows != Shows.NOTHING]
         for one, other in zip(_solved(final, showing), _solved(rehearsed, showing), strict=True):
             if one is not None and other is not None:
                 more.append(one.evidence - other.evidence)
-    return np.asarray(np.sum(more, axis=0) / max(1, len(more) - 1))
+    return np.mean(more, axis=0) if more else np.zeros(5)
 
 
 def own_frame(view: View) -> Array:
