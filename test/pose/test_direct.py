@@ -124,12 +124,12 @@ def test_scores_come_from_the_rehearsal(training) -> None:
     prepared, inputs, folder = training
     settings = SETTINGS.model_copy(update={"head": "rotation6d", "epochs": 10, "rehearsal": 1.0})
     made = gather(**inputs, settings=settings, folder=folder)
-    constants, _ = calibrate(made, inputs["backbone"], "hog", settings, folder)
+    network = fit(made, settings, folder, "calibrated")[0]
+    constants, _ = calibrate(made, network, inputs["backbone"], "hog", settings, folder)
     about = {
         "backbone": {"fingerprint": inputs["backbone"].fingerprint},
         "calibration": constants.to_json(),
     }
-    network = fit(made, settings, folder, "calibrated")[0]
     estimator = PoseEstimator(Model("hog", prepared.template, settings, network, about), inputs["backbone"])
     scores = {estimator(v.frame, [Detection(mask_box(v.frame.mask))])[0].score for v in made.views}
     assert constants.views > 0 and max(scores) - min(scores) < 1e-9
