@@ -87,6 +87,8 @@ class View:
 
 Method = Callable[[View], Callable[[], Array | None]]
 """Makes ready, which is not timed; what it returns is: it gives cam_R_obj, or None where nothing was found."""
+Inference = Callable[..., tuple[Array, float]]
+"""Features, K, translation and inside, as for `estimate_rotation`, to a rotation and its score."""
 
 
 def main() -> None:
@@ -207,7 +209,10 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
     alone = estimator.network.backbone_alone()
     assert alone is not None, "torch runs this model, which can tell its backbone apart"
     published = partial(published_rotation, model, backbone)
-    plain, grid_only = RenderCompareSettings(), replace(RenderCompareSettings(), refinement_steps=0)
+    compared = partial(estimate_rotation, model.template.mesh, *vertex_features(model))
+    plain = partial(compared, settings=RenderCompareSettings())
+    grid_only = partial(compared, settings=replace(RenderCompareSettings(), refinement_steps=0))
+    rasterised = rasterised_inference(model)
 
     def forward(count: int, view: View) -> Callable[[], None]:
         crops = np.stack([crop_of(model, backbone, view.frame, box)[1] for box in view.detections[:count]])
@@ -227,26 +232,19 @@ def methods(model: Model, backbone: FeatureBackbone, bank: NearestViews, objects
         PUBLISHED: lambda view: partial(published, plain, view, aided=True),
         GRID: lambda view: partial(published, grid_only, view, aided=True),
         UNAIDED: lambda view: partial(published, plain, view, aided=False),
-        **rasterised(model, backbone),
+        **({RASTERISED: lambda view: partial(published, rasterised, view, aided=True)} if rasterised else {}),
     }
 
 
-def rasterised(model: Model, backbone: FeatureBackbone) -> dict[str, Method]:
-    """The published inference with its own renderer; nothing where that is not installed, and it says so."""
+def rasterised_inference(model: Model) -> Inference | None:
+    """The published inference with its own renderer; None where that is not installed, and it says so."""
     try:
         from reference.rasterised import RasterisedInference
     except ImportError as error:
         print(f"without '{RASTERISED}': {error}")
-        return {}
-    bank, clutter = vertex_features(model)
-    inference = RasterisedInference(model.template.mesh, bank, clutter, model.settings.cells * UPSAMPLING)
-
-    def rotation(view: View) -> Array:
-        features, crop, K, inside = feature_map(model, backbone, view.frame, view.detections[0])
-        crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj
-        return crop.cam_R_crop @ inference.estimate(features, K, crop_t_obj, inside)[0]
-
-    return {RASTERISED: lambda view: partial(rotation, view)}
+        return None
+    side = model.settings.cells * UPSAMPLING
+    return RasterisedInference(model.template.mesh, *vertex_features(model), side).estimate
 
 
 def box_only(estimator: PoseEstimator, count: int = 1) -> Method:
@@ -280,15 +278,13 @@ def backbone_of(name: str) -> str:
 
 
 def published_rotation(
-    model: Model, backbone: FeatureBackbone, settings: RenderCompareSettings, view: View, *, aided: bool
+    model: Model, backbone: FeatureBackbone, inference: Inference, view: View, *, aided: bool
 ) -> Array:
     """cam_R_obj (3, 3) by render-and-compare, with the view's true translation or the one that fills the box."""
     features, crop, K, inside = feature_map(model, backbone, view.frame, view.detections[0])
-    bank, clutter = vertex_features(model)
-    mesh = model.template.mesh
-    box = box_in_crop(crop, np.asarray(view.detections[0].bbox_xyxy))
-    crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj if aided else partial(filling_translation, mesh.vertices, crop, box)
-    return crop.cam_R_crop @ estimate_rotation(mesh, bank, clutter, features, K, crop_t_obj, settings, inside)[0]
+    vertices, box = model.template.mesh.vertices, box_in_crop(crop, np.asarray(view.detections[0].bbox_xyxy))
+    crop_t_obj = crop.cam_R_crop.T @ view.cam_t_obj if aided else partial(filling_translation, vertices, crop, box)
+    return crop.cam_R_crop @ inference(features, K, crop_t_obj, inside=inside)[0]
 
 
 def vertex_features(model: Model) -> tuple[Tensor, Tensor]:
